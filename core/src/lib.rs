@@ -1,0 +1,1 @@
+//! The core node: authenticates, registers, looks up, forks.

@@ -1,0 +1,1 @@
+//! The link between the tiers: QUIC, frames, membership.

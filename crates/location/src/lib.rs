@@ -1,0 +1,1 @@
+//! The location service and the subscriber directory.

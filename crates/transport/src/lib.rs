@@ -1,0 +1,1 @@
+//! SIP on the wire: sockets, flows, flow tokens.

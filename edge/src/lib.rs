@@ -1,0 +1,1 @@
+//! The edge node: owns every flow to the user agents.
