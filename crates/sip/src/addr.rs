@@ -126,7 +126,8 @@ mod tests {
         let addr = parse("\r\n sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n");
         assert_eq!(addr.uri, "sip:vivekg@chair-dnrc.example.com");
         assert_eq!(addr.tag(), Some("1918181833n"));
-        let addr = parse("\"J Rosenberg \\\\\\\"\"       <sip:jdrosen@example.com>\r\n  ;\r\n  tag = 98asjd8");
+        let addr =
+            parse("\"J Rosenberg \\\\\\\"\"       <sip:jdrosen@example.com>\r\n  ;\r\n  tag = 98asjd8");
         assert_eq!(addr.tag(), Some("98asjd8"));
     }
 
@@ -135,7 +136,10 @@ mod tests {
         let addr = parse("sip:a@b;x=\"<y>\";tag=1");
         assert_eq!(addr.uri, "sip:a@b");
         assert_eq!(addr.tag(), Some("1"));
-        assert_eq!(parse("<sip:a@b>;+sip.instance=\"<urn:uuid:1>\"").params.value("+SIP.INSTANCE"), Some("<urn:uuid:1>"));
+        assert_eq!(
+            parse("<sip:a@b>;+sip.instance=\"<urn:uuid:1>\"").params.value("+SIP.INSTANCE"),
+            Some("<urn:uuid:1>")
+        );
     }
 
     #[test]

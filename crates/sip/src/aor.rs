@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{
-    Host, ParseError, Uri,
-    uri::decode,
-};
+use crate::{Host, ParseError, Uri, uri::decode};
 
 /// `sip:user@host`, the index of the location service. Parameters, headers, password and port are removed, the user
 /// is unescaped where that needs no escape (and escaped where it does, so that one user has one spelling), the host is
@@ -42,7 +39,8 @@ impl Aor {
 
     /// From `user@domain` or `sip:user@domain` (command line, storage).
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let has_scheme = |prefix: &str| text.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
+        let has_scheme =
+            |prefix: &str| text.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
         if has_scheme(PREFIX) || has_scheme("sips:") {
             Self::of(&Uri::parse(text.as_bytes())?)
         } else {

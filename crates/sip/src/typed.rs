@@ -154,7 +154,16 @@ mod tests {
         let cseq = CSeq::parse(b"0009\r\n  INVITE").unwrap();
         assert_eq!(cseq, CSeq { number: 9, method: Method::Invite });
         assert_eq!(CSeq::parse(b"2147483647 NEWMETHOD").unwrap().number, 2_147_483_647);
-        for text in ["2147483648 INVITE", "36893488147419103232 REGISTER", "-1 INVITE", "1", "INVITE", "1INVITE", "1 IN VITE", ""] {
+        for text in [
+            "2147483648 INVITE",
+            "36893488147419103232 REGISTER",
+            "-1 INVITE",
+            "1",
+            "INVITE",
+            "1INVITE",
+            "1 IN VITE",
+            "",
+        ] {
             assert!(CSeq::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
@@ -195,7 +204,9 @@ mod tests {
 
     #[test]
     fn outbound_parameters() {
-        let it = contact("<sip:a@b;ob>;reg-id=1;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\"");
+        let it = contact(
+            "<sip:a@b;ob>;reg-id=1;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\"",
+        );
         assert_eq!(it.instance(), Some("urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF"));
         assert_eq!(it.reg_id(), Some(1));
         assert_eq!(contact("<sip:a@b>;reg-id=0").reg_id(), None);

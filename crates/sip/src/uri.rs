@@ -5,10 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::{
-    Params, ParseError,
-    lex::is_lws,
-};
+use crate::{Params, ParseError, lex::is_lws};
 
 /// The scheme of a URI, which compares ignoring case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +261,9 @@ pub(crate) fn decode(text: &str) -> impl Iterator<Item = (u8, bool)> + '_ {
 }
 
 fn units(text: &str) -> impl Iterator<Item = Unit> + '_ {
-    decode(text).map(|(byte, escaped)| if escaped && is_reserved(byte) { Unit::Escaped(byte) } else { Unit::Plain(byte) })
+    decode(text).map(
+        |(byte, escaped)| if escaped && is_reserved(byte) { Unit::Escaped(byte) } else { Unit::Plain(byte) },
+    )
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -300,7 +299,10 @@ fn same_optional(a: Option<&str>, b: Option<&str>, same: impl Fn(&str, &str) -> 
 /// because some of them are free text.
 fn headers_match(a: &str, b: &str) -> bool {
     let fields = |text| -> Vec<(&str, &str)> {
-        str::split(text, '&').filter(|field| !field.is_empty()).map(|field| field.split_once('=').unwrap_or((field, ""))).collect()
+        str::split(text, '&')
+            .filter(|field| !field.is_empty())
+            .map(|field| field.split_once('=').unwrap_or((field, "")))
+            .collect()
     };
     if a.is_empty() && b.is_empty() {
         return true;
@@ -316,12 +318,17 @@ fn headers_match(a: &str, b: &str) -> bool {
 /// RFC 3966 §4: visual separators do not count, nor does the order of parameters; all of them must be on both sides.
 fn equivalent_tel(a: &str, b: &str) -> bool {
     fn digits(text: &str) -> impl Iterator<Item = u8> + '_ {
-        text.bytes().filter(|byte| !matches!(byte, b'-' | b'.' | b'(' | b')')).map(|byte| byte.to_ascii_lowercase())
+        text.bytes()
+            .filter(|byte| !matches!(byte, b'-' | b'.' | b'(' | b')'))
+            .map(|byte| byte.to_ascii_lowercase())
     }
     let (a_number, a_params) = a.split_once(';').unwrap_or((a, ""));
     let (b_number, b_params) = b.split_once(';').unwrap_or((b, ""));
     let split = |text| -> Vec<(&str, &str)> {
-        str::split(text, ';').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, ""))).collect()
+        str::split(text, ';')
+            .filter(|p| !p.is_empty())
+            .map(|p| p.split_once('=').unwrap_or((p, "")))
+            .collect()
     };
     let (ours, theirs) = (split(a_params), split(b_params));
     let value = |name: &str, value: &str, other: &str| {
@@ -331,8 +338,12 @@ fn equivalent_tel(a: &str, b: &str) -> bool {
     };
     digits(a_number).eq(digits(b_number))
         && ours.len() == theirs.len()
-        && ours.iter().all(|(name, v)| theirs.iter().any(|(n, w)| same_ignoring_case(name, n) && value(name, v, w)))
-        && theirs.iter().all(|(name, v)| ours.iter().any(|(n, w)| same_ignoring_case(name, n) && value(name, v, w)))
+        && ours
+            .iter()
+            .all(|(name, v)| theirs.iter().any(|(n, w)| same_ignoring_case(name, n) && value(name, v, w)))
+        && theirs
+            .iter()
+            .all(|(name, v)| ours.iter().any(|(n, w)| same_ignoring_case(name, n) && value(name, v, w)))
 }
 
 /// Parameters that make two URIs different when only one of them has it (§19.1.4).

@@ -54,7 +54,10 @@ impl<'a> Transport<'a> {
             ("WSS", Self::Wss),
             ("WS", Self::Ws),
         ];
-        known.into_iter().find(|(name, _)| token.eq_ignore_ascii_case(name)).map_or(Self::Other(token), |(_, it)| it)
+        known
+            .into_iter()
+            .find(|(name, _)| token.eq_ignore_ascii_case(name))
+            .map_or(Self::Other(token), |(_, it)| it)
     }
 
     /// The token as Via writes it.
@@ -101,7 +104,8 @@ impl<'a> Via<'a> {
     /// The branch starts with the magic cookie `z9hG4bK` (§8.1.1.7) and identifies a transaction. The bare cookie
     /// identifies nothing, so it counts as a branch of RFC 2543 (RFC 4475 §3.2.1).
     pub fn is_rfc3261(&self) -> bool {
-        let cookie = |branch: &str| branch.get(..COOKIE.len()).is_some_and(|it| it.eq_ignore_ascii_case(COOKIE));
+        let cookie =
+            |branch: &str| branch.get(..COOKIE.len()).is_some_and(|it| it.eq_ignore_ascii_case(COOKIE));
         self.branch().is_some_and(|branch| branch.len() > COOKIE.len() && cookie(branch))
     }
 

@@ -65,7 +65,8 @@ fn without_qop_as_rfc_2069() {
     // H(HA1:nonce:H(REGISTER:sip:biloxi.com)), worked out with md5sum.
     let text = r#"Digest username="bob", realm="biloxi.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", uri="sip:biloxi.com", response="RESPONSE""#;
     let inner = Algorithm::Md5.hash(&[b"REGISTER", b"sip:biloxi.com"]);
-    let response = Algorithm::Md5.hash(&[ha1.as_bytes(), b"dcd98b7102dd2f0e8b11d0f600bfb0c093", inner.as_bytes()]);
+    let response =
+        Algorithm::Md5.hash(&[ha1.as_bytes(), b"dcd98b7102dd2f0e8b11d0f600bfb0c093", inner.as_bytes()]);
     let text = text.replace("RESPONSE", std::str::from_utf8(response.as_bytes()).unwrap());
     let it = parse(&text);
     assert_eq!((it.qop, it.nc), (None, None));
@@ -137,7 +138,9 @@ fn what_is_needed_must_be_there_once() {
 
 #[test]
 fn garbage_is_refused() {
-    for text in ["", "Digest", "Digest ", "Digest x", "Digest =", "Digestusername=\"bob\"", "Digest username=\"bob"] {
+    for text in
+        ["", "Digest", "Digest ", "Digest x", "Digest =", "Digestusername=\"bob\"", "Digest username=\"bob"]
+    {
         assert!(!accepts(text), "{text}");
     }
     for nc in ["", "g", "000000001", "-1", "+1"] {

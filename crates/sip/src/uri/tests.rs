@@ -15,7 +15,8 @@ fn equivalent(a: &str, b: &str) -> bool {
 
 #[test]
 fn all_parts() {
-    let it = uri("sips:alice:secretword@Atlanta.com:5061;transport=tcp;lr?subject=project%20x&priority=urgent");
+    let it =
+        uri("sips:alice:secretword@Atlanta.com:5061;transport=tcp;lr?subject=project%20x&priority=urgent");
     assert_eq!(it.scheme, Scheme::Sips);
     assert_eq!((it.user, it.password), (Some("alice"), Some("secretword")));
     assert_eq!((it.host, it.port), (Host::Name("Atlanta.com"), Some(5061)));
@@ -66,7 +67,10 @@ fn other_schemes_are_text() {
     let it = uri("TEL:+1-201-555-0123;phone-context=example.com");
     assert_eq!((it.scheme, it.rest), (Scheme::Tel, "+1-201-555-0123;phone-context=example.com"));
     assert_eq!((it.host, it.host_port(), it.is_sip()), (Host::Name(""), "", false));
-    assert_eq!(uri("nobodyKnowsThisScheme:totallyopaquecontent").scheme, Scheme::Other("nobodyKnowsThisScheme"));
+    assert_eq!(
+        uri("nobodyKnowsThisScheme:totallyopaquecontent").scheme,
+        Scheme::Other("nobodyKnowsThisScheme")
+    );
     assert_eq!(uri("soap.beep://192.0.2.103:3002").rest, "//192.0.2.103:3002");
     assert_eq!(uri("urn:service:sos").rest, "service:sos");
 }
@@ -170,7 +174,10 @@ fn different_by_section_19_1_4() {
 #[test]
 fn tel_compares_by_rfc_3966() {
     assert!(equivalent("tel:+1-201-555-0123", "tel:+1(201)555.0123"));
-    assert!(equivalent("tel:7042;phone-context=example.com;ext=1-2", "TEL:7042;EXT=12;phone-context=Example.COM"));
+    assert!(equivalent(
+        "tel:7042;phone-context=example.com;ext=1-2",
+        "TEL:7042;EXT=12;phone-context=Example.COM"
+    ));
     assert!(!equivalent("tel:7042;phone-context=example.com", "tel:7042"));
     assert!(!equivalent("tel:+12015550123", "tel:12015550123"));
     assert!(!equivalent("tel:1;a=1;a=1", "tel:1;a=1;a=2"));

@@ -14,7 +14,8 @@ fn stamp(value: &'static str, source: &str, force: bool) -> String {
 
 #[test]
 fn plain() {
-    let it = via("SIP/2.0/UDP erlang.bell-telephone.com:5060;branch=z9hG4bK87asdks7;rport;received=192.0.2.207");
+    let it =
+        via("SIP/2.0/UDP erlang.bell-telephone.com:5060;branch=z9hG4bK87asdks7;rport;received=192.0.2.207");
     assert_eq!(it.transport, Transport::Udp);
     assert_eq!((it.host, it.port), (Host::Name("erlang.bell-telephone.com"), Some(5060)));
     assert_eq!(it.sent_by, "erlang.bell-telephone.com:5060");
@@ -30,7 +31,8 @@ fn white_space_wherever_the_grammar_has_it() {
     let it = via("SIP  / 2.0\r\n  / TCP     spindle.example.com   ;\r\n  branch  =   z9hG4bK9ikj8  ");
     assert_eq!((it.transport, it.sent_by), (Transport::Tcp, "spindle.example.com"));
     assert_eq!(it.branch(), Some("z9hG4bK9ikj8"));
-    let it = via("SIP / 2.0 / UDP first.example.com: 4000;ttl=16 ;maddr=224.2.0.1 ;branch=z9hG4bKa7c6a8dlze.1");
+    let it =
+        via("SIP / 2.0 / UDP first.example.com: 4000;ttl=16 ;maddr=224.2.0.1 ;branch=z9hG4bKa7c6a8dlze.1");
     assert_eq!((it.host, it.port), (Host::Name("first.example.com"), Some(4000)));
     assert_eq!(it.params.value("maddr"), Some("224.2.0.1"));
 }
@@ -94,7 +96,10 @@ fn what_is_no_via_is_refused() {
 fn a_true_sent_by_is_left_alone() {
     let value = "SIP/2.0/UDP 192.0.2.1:5060 ;branch=z9hG4bKx";
     assert_eq!(stamp(value, "192.0.2.1:5062", false), value);
-    assert_eq!(stamp("SIP/2.0/UDP [2001:DB8::1];branch=z9hG4bKx", "[2001:db8::1]:5060", false), "SIP/2.0/UDP [2001:DB8::1];branch=z9hG4bKx");
+    assert_eq!(
+        stamp("SIP/2.0/UDP [2001:DB8::1];branch=z9hG4bKx", "[2001:db8::1]:5060", false),
+        "SIP/2.0/UDP [2001:DB8::1];branch=z9hG4bKx"
+    );
 }
 
 #[test]
@@ -103,7 +108,10 @@ fn a_name_or_a_foreign_address_gets_received() {
         stamp("SIP/2.0/UDP bobspc.biloxi.com:5060;branch=z9hG4bKx", "192.0.2.4:5060", false),
         "SIP/2.0/UDP bobspc.biloxi.com:5060;branch=z9hG4bKx;received=192.0.2.4"
     );
-    assert_eq!(stamp("SIP/2.0/UDP 10.1.1.1", "192.0.2.1:9988", false), "SIP/2.0/UDP 10.1.1.1;received=192.0.2.1");
+    assert_eq!(
+        stamp("SIP/2.0/UDP 10.1.1.1", "192.0.2.1:9988", false),
+        "SIP/2.0/UDP 10.1.1.1;received=192.0.2.1"
+    );
     assert_eq!(
         stamp("SIP/2.0/UDP [2001:db8::9:1];branch=x", "[2001:db8::9:255]:5060", false),
         "SIP/2.0/UDP [2001:db8::9:1];branch=x;received=2001:db8::9:255"
@@ -130,7 +138,11 @@ fn force_fills_both_unasked() {
 #[test]
 fn what_the_sender_claimed_is_replaced() {
     assert_eq!(
-        stamp("SIP/2.0/UDP a;received=203.0.113.7;branch=z9hG4bKx;rport=1;received=203.0.113.8", "192.0.2.1:5060", false),
+        stamp(
+            "SIP/2.0/UDP a;received=203.0.113.7;branch=z9hG4bKx;rport=1;received=203.0.113.8",
+            "192.0.2.1:5060",
+            false
+        ),
         "SIP/2.0/UDP a;branch=z9hG4bKx;received=192.0.2.1;rport=5060"
     );
     assert_eq!(
