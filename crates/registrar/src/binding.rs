@@ -1,0 +1,100 @@
+//! Bindings and records: what the location service keeps for one address-of-record (RFC 3261 §10, RFC 5626 §6).
+
+use sip::Uri;
+
+use crate::UnixTime;
+
+/// One contact of an address-of-record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The contact URI as the UA wrote it: it becomes the Request-URI of a forwarded request.
+    pub contact: String,
+    /// The other header parameters of the Contact as written, each with its `;`; without `expires` and `q`.
+    pub params: String,
+    /// Preference in thousandths, 1000 when the UA gave none (RFC 3261 §20.10).
+    pub q: u16,
+    /// The first second in which the binding no longer counts.
+    pub expires_at: UnixTime,
+    /// Call-ID of the last REGISTER that touched it (RFC 3261 §10.3 step 7).
+    pub call_id: String,
+    /// CSeq number of that REGISTER.
+    pub cseq: u32,
+    /// The Path vector: the elements of the Path header field byte for byte, top to bottom (RFC 3327 §5.3).
+    pub path: Vec<String>,
+    /// Instance-id, `+sip.instance` without its `<>` (RFC 5626 §4.1); UUID URNs in lower case.
+    pub instance: Option<String>,
+    /// Names the flow among those of the instance; only where Outbound applies to the registration (RFC 5626 §6).
+    pub reg_id: Option<u32>,
+    /// User-Agent of the REGISTER, or empty.
+    pub user_agent: String,
+    /// Name of the edge that it came through.
+    pub edge: String,
+    /// Transport and address of the UA as the edge saw it.
+    pub source: String,
+    /// Since when the contact is reached this way: a refresh with the same contact, Path and edge leaves it as it is.
+    /// Whenever a REGISTER creates the binding or moves it to another edge, it is equal to `updated_at`.
+    pub registered_at: UnixTime,
+    /// When the last REGISTER touched it.
+    pub updated_at: UnixTime,
+    /// Name of the core that wrote it.
+    pub written_by: String,
+}
+
+impl Binding {
+    /// True until `expires_at`.
+    pub fn is_live(&self, now: UnixTime) -> bool {
+        self.expires_at > now
+    }
+
+    /// What this binding is compared by.
+    pub fn key(&self) -> BindingKey {
+        BindingKey::of(&self.contact, self.instance.as_deref(), self.reg_id)
+    }
+
+    /// True if the contact URI is equivalent to `uri` by RFC 3261 §19.1.4.
+    pub(crate) fn reaches(&self, uri: &Uri<'_>) -> bool {
+        Uri::parse(self.contact.as_bytes()).is_ok_and(|own| own.equivalent(uri))
+    }
+}
+
+/// What makes a binding the same binding (RFC 5626 §6).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BindingKey {
+    /// With Outbound: one flow of one UA instance, whatever the contact URI is.
+    Instance {
+        /// The instance-id.
+        instance: String,
+        /// The flow among those of the instance.
+        reg_id: u32,
+    },
+    /// Without: the contact URI, compared by RFC 3261 §19.1.4. Two values that differ as text may mean the same.
+    Contact {
+        /// The URI as written.
+        contact: String,
+    },
+}
+
+impl BindingKey {
+    pub(crate) fn of(contact: &str, instance: Option<&str>, reg_id: Option<u32>) -> Self {
+        match (instance, reg_id) {
+            (Some(instance), Some(reg_id)) => Self::Instance { instance: instance.to_owned(), reg_id },
+            (Some(_), None) | (None, _) => Self::Contact { contact: contact.to_owned() },
+        }
+    }
+}
+
+/// All bindings of one address-of-record, as they were at one version.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Grows with every write; 0 where nothing is stored yet.
+    pub version: u64,
+    /// In the order in which they were first registered. No two have the same key.
+    pub bindings: Vec<Binding>,
+}
+
+impl Record {
+    /// The bindings that have not expired.
+    pub fn live(&self, now: UnixTime) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter().filter(move |binding| binding.is_live(now))
+    }
+}

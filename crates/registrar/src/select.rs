@@ -1,0 +1,93 @@
+//! Which bindings a request may be sent to, and in which order: RFC 3261 §16.5, RFC 5626 §7.
+
+use std::cmp::Reverse;
+
+use sip::Uri;
+
+use crate::{Binding, Record, UnixTime};
+
+/// A binding that a request may be sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// Contact, Path vector and q.
+    pub binding: &'a Binding,
+    /// Candidates with the same instance are ways to one UA: at most one of them at a time, the next one only after
+    /// a 430 or a 408 (RFC 5626 §7). `None`: a UA of its own.
+    pub instance: Option<&'a str>,
+}
+
+/// Live bindings in falling q; with equal q, and so among the flows of one instance, the newest first.
+pub fn candidates(record: &Record, now: UnixTime) -> Vec<Candidate<'_>> {
+    let mut found: Vec<_> = record
+        .live(now)
+        .map(|binding| Candidate { binding, instance: binding.instance.as_deref() })
+        .collect();
+    found.sort_by_key(|candidate| Reverse((candidate.binding.q, candidate.binding.updated_at)));
+    found
+}
+
+/// The live binding that a request to `uri` means: the one with an equivalent contact (RFC 3261 §19.1.4), the newest
+/// when the UA has bound it over several flows.
+pub fn by_contact<'a>(record: &'a Record, uri: &Uri<'_>, now: UnixTime) -> Option<&'a Binding> {
+    record.live(now).filter(|binding| binding.reaches(uri)).max_by_key(|binding| binding.updated_at)
+}
+
+/// The newest live binding of a UA instance.
+pub fn by_instance<'a>(record: &'a Record, instance: &str, now: UnixTime) -> Option<&'a Binding> {
+    let is_its = |binding: &&Binding| binding.instance.as_deref() == Some(instance);
+    record.live(now).filter(is_its).max_by_key(|binding| binding.updated_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{NOW, binding};
+
+    fn record() -> Record {
+        let flow = |contact: &str, reg_id, updated| Binding {
+            instance: Some("urn:uuid:1".to_owned()),
+            reg_id: Some(reg_id),
+            updated_at: UnixTime(updated),
+            ..binding(contact)
+        };
+        Record {
+            version: 1,
+            bindings: vec![
+                Binding { q: 500, ..binding("sip:low@192.0.2.1") },
+                flow("sip:a@192.0.2.2", 1, 100),
+                Binding { expires_at: NOW, ..binding("sip:over@192.0.2.3") },
+                flow("sip:a@192.0.2.2", 2, 200),
+                Binding { updated_at: UnixTime(150), ..binding("sip:b@192.0.2.4") },
+            ],
+        }
+    }
+
+    #[test]
+    fn falling_q_then_newest() {
+        let record = record();
+        let order: Vec<_> = candidates(&record, NOW)
+            .iter()
+            .map(|c| (c.binding.contact.as_str(), c.binding.reg_id, c.instance))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                ("sip:a@192.0.2.2", Some(2), Some("urn:uuid:1")),
+                ("sip:b@192.0.2.4", None, None),
+                ("sip:a@192.0.2.2", Some(1), Some("urn:uuid:1")),
+                ("sip:low@192.0.2.1", None, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn finds_the_newest_flow_of_a_contact_or_an_instance() {
+        let record = record();
+        let uri = |text: &'static str| Uri::parse(text.as_bytes()).unwrap();
+        assert_eq!(by_contact(&record, &uri("sip:a@192.0.2.2;x=1"), NOW).unwrap().reg_id, Some(2));
+        assert_eq!(by_contact(&record, &uri("sip:A@192.0.2.2"), NOW), None);
+        assert_eq!(by_contact(&record, &uri("sip:over@192.0.2.3"), NOW), None);
+        assert_eq!(by_instance(&record, "urn:uuid:1", NOW).unwrap().reg_id, Some(2));
+        assert_eq!(by_instance(&record, "urn:uuid:2", NOW), None);
+    }
+}
