@@ -130,7 +130,8 @@ fn content_length(head: &[u8]) -> Result<usize, ParseError> {
         if Name::of(text.get(..name_end).unwrap_or_default()) != Name::ContentLength {
             continue;
         }
-        let said = text.get(value..value_end).and_then(line::decimal).and_then(|said| usize::try_from(said).ok());
+        let said =
+            text.get(value..value_end).and_then(line::decimal).and_then(|said| usize::try_from(said).ok());
         let said = said.filter(|said| length.is_none_or(|other| other == *said));
         length = Some(said.ok_or(wrong.clone())?);
     }

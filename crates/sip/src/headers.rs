@@ -3,12 +3,15 @@
 //! A line is a span: of the received bytes, or of the bytes that were added since. So nothing is copied that nobody
 //! touches, a clone for another branch is three short copies, and neighbouring lines leave in one piece.
 
+mod elements;
 mod name;
 
 use bytes::Bytes;
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr2;
 
 use crate::lex::{is_lws, trim};
+
+use elements::{Element, Elements, element};
 
 pub use name::Name;
 
@@ -56,7 +59,7 @@ impl Headers {
     /// Comma-separated elements over all lines of this name (quotes and <> respected), trimmed, top to bottom.
     /// A line of a header that is no list (RFC 3261 §7.3.1: Authorization and its like, From, Date …) is one element.
     pub fn values(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.lines(name).flat_map(move |value| Elements { value, at: 0, list: name.is_list() })
+        self.lines(name).flat_map(move |value| Elements::new(value, name.is_list()))
     }
 
     /// The first element of [`Self::values`], which is what Via, Route, Path processing looks at.
@@ -68,7 +71,8 @@ impl Headers {
     /// names go below the last Via).
     pub fn push_top(&mut self, name: Name, value: impl Into<Bytes>) {
         let above = self.lines.iter().position(|line| line.name == name);
-        let below_via = || self.lines.iter().rposition(|line| line.name == Name::Via).map_or(0, |via| via + 1);
+        let below_via =
+            || self.lines.iter().rposition(|line| line.name == Name::Via).map_or(0, |via| via + 1);
         let index = above.unwrap_or_else(below_via);
         if let Some(line) = self.compose(name, name.as_str(), &value.into()) {
             self.lines.insert(index, line);
@@ -143,7 +147,8 @@ impl Headers {
         let before = self.lines.len();
         let (wire, added) = (&self.wire, &self.added);
         self.lines.retain(|line| {
-            line.name != Name::Other || !name::same(part(line.source(wire, added), line.start, line.name_end), name)
+            line.name != Name::Other
+                || !name::same(part(line.source(wire, added), line.start, line.name_end), name)
         });
         before - self.lines.len()
     }
@@ -217,11 +222,6 @@ impl Headers {
     /// The start line as received, its line end included; empty for a message that was made here.
     pub(crate) fn start_line(&self) -> &[u8] {
         part(&self.wire, 0, self.start_line)
-    }
-
-    /// The received bytes.
-    pub(crate) fn wire(&self) -> &Bytes {
-        &self.wire
     }
 
     /// Takes up a received line: its first byte, the parts that [`crate::line::split`] found, one past its end.
@@ -301,8 +301,10 @@ impl Headers {
             if !value.is_empty() {
                 self.added.push(b',');
             }
-            let kept = part(self.source(line.added), line.value, line.value_end).get(rest..).unwrap_or_default();
-            let blank = if value.is_empty() { kept.iter().take_while(|byte| is_lws(**byte)).count() } else { 0 };
+            let kept =
+                part(self.source(line.added), line.value, line.value_end).get(rest..).unwrap_or_default();
+            let blank =
+                if value.is_empty() { kept.iter().take_while(|byte| is_lws(**byte)).count() } else { 0 };
             self.carry(line.added, line.value + offset(rest + blank), line.value_end);
         }
         let name_end = start + (line.name_end - line.start) as usize;
@@ -364,81 +366,6 @@ impl Headers {
 impl Line {
     fn source<'a>(&self, wire: &'a [u8], added: &'a [u8]) -> &'a [u8] {
         if self.added { added } else { wire }
-    }
-}
-
-/// The elements of one line.
-struct Elements<'a> {
-    value: &'a [u8],
-    at: usize,
-    list: bool,
-}
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if !self.list {
-            let whole = (self.at == 0).then_some(self.value);
-            self.at = 1;
-            return whole;
-        }
-        let found = element(self.value, self.at)?;
-        self.at = found.next;
-        self.value.get(found.start..found.end)
-    }
-}
-
-/// An element of a comma list: where it stands and where the next one may start.
-#[derive(Debug, Clone, Copy)]
-struct Element {
-    start: usize,
-    end: usize,
-    next: usize,
-}
-
-/// The first element at or behind `at`; empty ones are passed over.
-fn element(value: &[u8], mut at: usize) -> Option<Element> {
-    while let Some(rest) = value.get(at..).filter(|rest| !rest.is_empty()) {
-        let cut = comma(rest).unwrap_or(rest.len());
-        let next = (at + cut + 1).min(value.len());
-        let text = rest.get(..cut)?;
-        let blank = text.iter().take_while(|byte| is_lws(**byte)).count();
-        let length = trim(text).len();
-        if length > 0 {
-            return Some(Element { start: at + blank, end: at + blank + length, next });
-        }
-        at = next;
-    }
-    None
-}
-
-/// The first comma outside quotes and angle brackets.
-fn comma(text: &[u8]) -> Option<usize> {
-    memchr(b',', text)?;
-    let mut at = 0;
-    loop {
-        let here = at + memchr3(b',', b'"', b'<', text.get(at..)?)?;
-        let inside = text.get(here + 1..)?;
-        at = here
-            + 2
-            + match text.get(here)? {
-                b',' => return Some(here),
-                b'"' => closing_quote(inside)?,
-                _ => memchr(b'>', inside)?,
-            };
-    }
-}
-
-/// Where a quoted string ends (RFC 3261 §25.1: a backslash escapes the next byte).
-fn closing_quote(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let here = at + memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text.get(here) == Some(&b'"') {
-            return Some(here);
-        }
-        at = here + 2;
     }
 }
 

@@ -60,7 +60,8 @@ impl<'a> Lines<'a> {
         }
         let mut from = start;
         loop {
-            let Some(lf) = self.buf.get(from..).and_then(|rest| memchr(b'\n', rest)).map(|at| from + at) else {
+            let Some(lf) = self.buf.get(from..).and_then(|rest| memchr(b'\n', rest)).map(|at| from + at)
+            else {
                 return Next::Open;
             };
             let with_cr = lf > start && self.buf.get(lf - 1) == Some(&b'\r');
@@ -116,9 +117,9 @@ mod tests {
     fn folded_lines_are_one() {
         let text = b"Subject: I know\r\n you\r\n\tthere\r\nTo: x\n\r\nbody";
         let mut lines = Lines::new(text);
-        assert_eq!(lines.next(), Next::Line(Logical { start: 0, end: 28, next: 30 }));
-        assert_eq!(lines.next(), Next::Line(Logical { start: 30, end: 35, next: 36 }));
-        assert_eq!(lines.next(), Next::Body(38));
+        assert_eq!(lines.next(), Next::Line(Logical { start: 0, end: 29, next: 31 }));
+        assert_eq!(lines.next(), Next::Line(Logical { start: 31, end: 36, next: 37 }));
+        assert_eq!(lines.next(), Next::Body(39));
         assert!(lines.bare_lf);
         assert_eq!(lines.crlf, 4);
     }
@@ -138,9 +139,7 @@ mod tests {
 
     #[test]
     fn names_and_values() {
-        let cut = |line: &'static [u8]| {
-            split(line).map(|(name, from, to)| (&line[..name], &line[from..to]))
-        };
+        let cut = |line: &'static [u8]| split(line).map(|(name, from, to)| (&line[..name], &line[from..to]));
         assert_eq!(cut(b"Via  : x "), Some((&b"Via"[..], &b"x"[..])));
         assert_eq!(cut(b"t:x"), Some((&b"t"[..], &b"x"[..])));
         assert_eq!(cut(b"Subject:"), Some((&b"Subject"[..], &b""[..])));

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::{CSeq, Contacts, Headers, Method, Name, NameAddr, ParseError, StatusCode, Uri, Via, typed, write};
+use crate::{
+    CSeq, Contacts, Headers, Method, Name, NameAddr, ParseError, StatusCode, Uri, Via, typed, write,
+};
 
 /// A request or a response. What [`parse::message`](crate::parse::message) returns has a readable top Via, From, To,
 /// Call-ID and CSeq.
@@ -130,7 +132,6 @@ impl Request {
     }
 
     /// Tag of From; `None` from an RFC 2543 client.
-    #[expect(clippy::wrong_self_convention, reason = "From is the header field")]
     pub fn from_tag(&self) -> Option<&str> {
         self.from().ok().and_then(|from| from.tag())
     }

@@ -52,8 +52,7 @@ impl Method {
 
     /// `None` when `text` is not a token.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        Self::known(text)
-            .or_else(|| is_token(text).then(|| Self::Extension(Bytes::copy_from_slice(text))))
+        Self::known(text).or_else(|| is_token(text).then(|| Self::Extension(Bytes::copy_from_slice(text))))
     }
 
     /// As [`Self::parse`], for a `text` that is a part of `buf`: an extension method shares it.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::line::{self, Lines, Next};
-use crate::{Headers, Message, Method, Name, NameAddr, ParseError, Request, Response, StatusCode, Via, message};
+use crate::{
+    Headers, Message, Method, Name, NameAddr, ParseError, Request, Response, StatusCode, Via, message,
+};
 
 /// Limits of one message.
 #[derive(Debug, Clone, Copy)]
@@ -43,23 +45,27 @@ pub fn message(bytes: Bytes, limits: &Limits) -> Result<Message, Malformed> {
     // §7.5: empty lines before the start line are ignored.
     let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let bytes = if blank == 0 { bytes } else { bytes.slice(blank..) };
-    let too_large = ParseError::with_status("message", StatusCode::ENTITY_TOO_LARGE);
     if bytes.len() > LARGEST {
-        return Err(Malformed { error: too_large, request: None });
+        return Err(Malformed { error: TOO_LARGE, request: None });
     }
-    let mut head = Head::read(bytes, limits);
+    let head = Head::read(&bytes, limits);
     if head.bare_lf {
-        let repaired = repair(head.headers.wire(), head.end);
-        head = Head::read(repaired, limits);
-    }
-    if head.headers.wire().len() > limits.message {
-        head.fail(too_large);
-    }
-    let start = head.headers.wire().get(..4).unwrap_or_default();
-    if start.eq_ignore_ascii_case(b"SIP/") {
-        response(head).map(Message::Response).map_err(|error| Malformed { error, request: None })
+        let repaired = repair(&bytes, head.end);
+        read(&repaired, Head::read(&repaired, limits), limits)
     } else {
-        request(head).map(Message::Request)
+        read(&bytes, head, limits)
+    }
+}
+
+fn read(wire: &Bytes, mut head: Head, limits: &Limits) -> Result<Message, Malformed> {
+    if wire.len() > limits.message {
+        head.fail(TOO_LARGE);
+    }
+    if wire.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
+        // A malformed response is dropped; there is nobody to tell.
+        response(wire, head).map(Message::Response).map_err(|error| Malformed { error, request: None })
+    } else {
+        request(wire, head).map(Message::Request)
     }
 }
 
@@ -88,7 +94,7 @@ struct Seen {
 }
 
 impl Head {
-    fn read(wire: Bytes, limits: &Limits) -> Self {
+    fn read(wire: &Bytes, limits: &Limits) -> Self {
         let mut head = Self {
             headers: Headers::over(wire.clone()),
             start_line: 0,
@@ -97,7 +103,7 @@ impl Head {
             seen: Seen::default(),
             error: None,
         };
-        let mut lines = Lines::new(&wire);
+        let mut lines = Lines::new(wire);
         match lines.next() {
             Next::Line(start) => {
                 head.start_line = start.end;
@@ -117,7 +123,7 @@ impl Head {
                     head.fail(ParseError::new("number of header lines"));
                     break;
                 }
-                Next::Line(line) => head.header(&wire, line, limits),
+                Next::Line(line) => head.header(wire, line, limits),
                 Next::Body(at) => {
                     head.end = at;
                     break;
@@ -187,8 +193,7 @@ impl Head {
     }
 
     /// §18.3: what Content-Length says of the bytes below the header section.
-    fn body(&self) -> Result<Bytes, ParseError> {
-        let wire = self.headers.wire();
+    fn body(&self, wire: &Bytes) -> Result<Bytes, ParseError> {
         let there = wire.len().saturating_sub(self.end);
         let mut length = None;
         for value in self.headers.lines(Name::ContentLength) {
@@ -200,17 +205,16 @@ impl Head {
     }
 }
 
-fn request(head: Head) -> Result<Request, Malformed> {
-    let wire = head.headers.wire().clone();
+fn request(wire: &Bytes, head: Head) -> Result<Request, Malformed> {
     let line = wire.get(..head.start_line).unwrap_or_default();
     let parsed = RequestLine::read(line);
-    let Some(method) = parsed.as_ref().and_then(|parts| Method::parse_in(&wire, parts.method)) else {
+    let Some(method) = parsed.as_ref().and_then(|parts| Method::parse_in(wire, parts.method)) else {
         let error = head.error.unwrap_or(ParseError::new("Request-Line"));
         return Err(Malformed { error, request: None });
     };
     let parts = parsed.expect("its method was just read");
     let checked = parts.check().and_then(|()| head.sound()).and_then(|()| head.check(Some(&method)));
-    let body = checked.and_then(|()| head.body());
+    let body = checked.and_then(|()| head.body(wire));
     let uri = if parts.uri.is_empty() { Bytes::new() } else { wire.slice_ref(parts.uri) };
     match body {
         Ok(body) => Ok(Request { method, uri, headers: head.headers, body }),
@@ -223,13 +227,11 @@ fn request(head: Head) -> Result<Request, Malformed> {
     }
 }
 
-/// A malformed response is dropped; there is nobody to tell.
-fn response(head: Head) -> Result<Response, ParseError> {
-    let wire = head.headers.wire().clone();
+fn response(wire: &Bytes, head: Head) -> Result<Response, ParseError> {
     let (status, reason) = status_line(wire.get(..head.start_line).unwrap_or_default())?;
     head.sound()?;
     head.check(None)?;
-    let body = head.body()?;
+    let body = head.body(wire)?;
     let reason = if reason.is_empty() { Bytes::new() } else { wire.slice_ref(reason) };
     Ok(Response { status, reason, headers: head.headers, body })
 }
@@ -250,7 +252,8 @@ impl<'a> RequestLine<'a> {
 
     /// The Request-URI must be one absolute URI without white space; what it says is for those who use it.
     fn check(&self) -> Result<(), ParseError> {
-        let clean = self.uri.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"'));
+        let clean =
+            self.uri.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"'));
         let scheme = self.uri.split(|byte| *byte == b':').next().unwrap_or_default();
         let is_scheme = scheme.len() < self.uri.len()
             && scheme.first().is_some_and(u8::is_ascii_alphabetic)
@@ -315,6 +318,8 @@ fn repair(wire: &[u8], end: usize) -> Bytes {
 
 /// Positions in a message are kept in 32 bits; what hops add must fit as well.
 const LARGEST: usize = 1 << 30;
+
+const TOO_LARGE: ParseError = ParseError::with_status("message", StatusCode::ENTITY_TOO_LARGE);
 
 #[cfg(test)]
 mod tests;

@@ -47,10 +47,43 @@ fn names_in_any_case_and_compact() {
 fn every_name_is_read_as_itself() {
     use Name::*;
     for name in [
-        Via, From, To, CallId, CSeq, MaxForwards, Contact, Route, RecordRoute, Path, ServiceRoute, ContentLength,
-        ContentType, Expires, MinExpires, Require, ProxyRequire, Supported, Unsupported, Allow, Authorization,
-        ProxyAuthorization, WwwAuthenticate, ProxyAuthenticate, RetryAfter, Date, Event, SubscriptionState,
-        FlowTimer, MaxBreadth, PAssertedIdentity, PPreferredIdentity, Privacy, Warning, Server, UserAgent, Reason,
+        Via,
+        From,
+        To,
+        CallId,
+        CSeq,
+        MaxForwards,
+        Contact,
+        Route,
+        RecordRoute,
+        Path,
+        ServiceRoute,
+        ContentLength,
+        ContentType,
+        Expires,
+        MinExpires,
+        Require,
+        ProxyRequire,
+        Supported,
+        Unsupported,
+        Allow,
+        Authorization,
+        ProxyAuthorization,
+        WwwAuthenticate,
+        ProxyAuthenticate,
+        RetryAfter,
+        Date,
+        Event,
+        SubscriptionState,
+        FlowTimer,
+        MaxBreadth,
+        PAssertedIdentity,
+        PPreferredIdentity,
+        Privacy,
+        Warning,
+        Server,
+        UserAgent,
+        Reason,
         Accept,
     ] {
         assert_eq!(Name::of(name.as_str().as_bytes()), name);
@@ -59,14 +92,8 @@ fn every_name_is_read_as_itself() {
 
 #[test]
 fn elements_respect_quotes_and_brackets() {
-    let headers = block(&[
-        ("Contact", "\"A, \\\"B\" <sip:a@x;p=1,2>;q=1 , sip:b@y,"),
-        ("m", ",<sip:c@z>"),
-    ]);
-    assert_eq!(
-        values(&headers, Name::Contact),
-        ["\"A, \\\"B\" <sip:a@x;p=1,2>;q=1", "sip:b@y", "<sip:c@z>"]
-    );
+    let headers = block(&[("Contact", "\"A, \\\"B\" <sip:a@x;p=1,2>;q=1 , sip:b@y,"), ("m", ",<sip:c@z>")]);
+    assert_eq!(values(&headers, Name::Contact), ["\"A, \\\"B\" <sip:a@x;p=1,2>;q=1", "sip:b@y", "<sip:c@z>"]);
 }
 
 #[test]
@@ -103,7 +130,10 @@ fn a_new_line_stands_above_its_kind_and_below_via() {
     headers.push_top(Name::Route, "q");
     headers.push_top(Name::Via, "0");
     headers.push_top(Name::RecordRoute, "e");
-    assert_eq!(text(&headers), "Via: 0\r\nVia: 1\r\nVia: 2\r\nRecord-Route: e\r\nTo: x\r\nRoute: q\r\nRoute: r\r\n");
+    assert_eq!(
+        text(&headers),
+        "Via: 0\r\nVia: 1\r\nVia: 2\r\nRecord-Route: e\r\nTo: x\r\nRoute: q\r\nRoute: r\r\n"
+    );
     let mut empty = Headers::default();
     empty.push_top(Name::To, "x");
     empty.push_top(Name::Via, "1");
