@@ -1,0 +1,45 @@
+//! Forwarding without a response context, RFC 3261 §16.11: the ACK to a 2xx, and responses that another node's context waits for.
+
+use sip::{Name, Request, Response, Via};
+
+use crate::hash::Stable;
+
+/// A branch that is the same for every retransmission of `r`, on every node (§16.11): from the received branch, or, when that is not
+/// an RFC 3261 one, from the fields that differ between any two transactions. The method does not count.
+pub fn branch_of(r: &Request) -> String {
+    let mut low = Stable::new(1);
+    let mut high = Stable::new(2);
+    let mut write = |piece: Option<&[u8]>| {
+        low.write_optional(piece);
+        high.write_optional(piece);
+    };
+    match r.top_via() {
+        Ok(top) if top.is_rfc3261() => {
+            write(top.branch().map(str::as_bytes));
+            write(Some(top.sent_by.as_bytes()));
+        }
+        _ => {
+            write(r.headers.top(Name::Via));
+            write(r.to_tag().map(str::as_bytes));
+            write(r.from_tag().map(str::as_bytes));
+            write(Some(r.call_id()));
+            write(r.cseq().ok().map(|cseq| cseq.number.to_be_bytes()).as_ref().map(<[u8; 4]>::as_slice));
+            write(Some(&r.uri));
+        }
+    }
+    format!("z9hG4bK{:016x}{:016x}", low.finish(), high.finish())
+}
+
+/// Takes our Via off a response and says where the next one leads; None when the top Via is not ours or nobody is left behind it, and
+/// then the response is dropped. `is_ours` decides: for a cluster also whether the branch carries its signature (RFC 6026 §7.3 forbids
+/// to forward what no transaction of ours can have asked for).
+pub fn forward_response<'a>(r: &'a mut Response, is_ours: &dyn Fn(&Via<'_>) -> bool) -> Option<Via<'a>> {
+    let Some(Ok(top)) = r.top_via() else {
+        return None;
+    };
+    if !is_ours(&top) {
+        return None;
+    }
+    r.headers.pop_top(Name::Via);
+    r.top_via()?.ok()
+}
