@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::{Index, select};
 use proptest::{prop_assert, prop_assert_eq};
-use rsip::prelude::{HeadersExt, UntypedHeader};
+use rsip::prelude::{HasHeaders, HeadersExt, ToTypedHeader, UntypedHeader};
 use sip::frame::{Decoder, Frame};
 use sip::parse::{self, Limits};
 use sip::{Aor, Headers, Message, Method, Name, Request, Response, StatusCode, Uri, digest, via};
