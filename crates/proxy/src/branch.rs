@@ -79,3 +79,130 @@ pub(crate) fn set_max_breadth(copy: &mut Request, breadth: u32) {
         copy.headers.set(Name::MaxBreadth, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{request, values};
+
+    fn target(uri: &'static str, route: &[&'static str]) -> Target {
+        Target {
+            route: route.iter().map(|value| Bytes::from_static(value.as_bytes())).collect(),
+            ..Target::new(uri, 0)
+        }
+    }
+
+    /// RFC 3327 §5.4 and the reason for this file: every branch has its own Path vector before what the request still had, and nothing
+    /// of another branch.
+    #[test]
+    fn no_branch_inherits_the_route_of_another() {
+        let r =
+            request("INVITE", "sip:bob@example.com", "Route: <sip:rest1;lr>\r\nRoute: <sip:rest2;lr>\r\n");
+        let targets = [
+            target("sip:bob@192.0.2.1", &["<sip:t1@ep1;lr>"]),
+            target("sip:bob@192.0.2.2", &[]),
+            target("sip:bob@192.0.2.3", &["<sip:t3@ep3;lr;ob>", "<sip:far3;lr>"]),
+        ];
+        let rest = ["<sip:rest1;lr>", "<sip:rest2;lr>"];
+        for _ in 0..2 {
+            for target in &targets {
+                let copy = copy(&r, target).unwrap();
+                let own = target.route.iter().map(|value| std::str::from_utf8(value).unwrap());
+                assert_eq!(values(&copy.headers, Name::Route), own.chain(rest).collect::<Vec<_>>());
+                assert_eq!(copy.uri, target.uri);
+            }
+            assert_eq!(values(&r.headers, Name::Route), rest, "the received request stays as it is");
+        }
+    }
+
+    #[test]
+    fn a_path_vector_stands_below_the_vias_when_there_was_no_route() {
+        let copy = copy(
+            &request("INVITE", "sip:bob@example.com", ""),
+            &target("sip:b@h", &["<sip:e1;lr>", "<sip:e2;lr>"]),
+        )
+        .unwrap();
+        let text = String::from_utf8(copy.encode().to_vec()).unwrap();
+        assert!(text.starts_with("INVITE sip:b@h SIP/2.0\r\nVia: "), "{text}");
+        assert_eq!(values(&copy.headers, Name::Route), ["<sip:e1;lr>", "<sip:e2;lr>"]);
+    }
+
+    #[test]
+    fn max_forwards_goes_down_by_one_and_starts_at_70() {
+        for (extra, expected) in [
+            ("", "70"),
+            ("Max-Forwards: 70\r\n", "69"),
+            ("Max-Forwards: 1\r\n", "0"),
+            ("Max-Forwards: 255\r\n", "254"),
+        ] {
+            let copy =
+                copy(&request("INVITE", "sip:bob@example.com", extra), &target("sip:b@h", &[])).unwrap();
+            assert_eq!(values(&copy.headers, Name::MaxForwards), [expected]);
+        }
+        let spent = request("INVITE", "sip:bob@example.com", "Max-Forwards: 0\r\n");
+        assert_eq!(copy(&spent, &target("sip:b@h", &[])).unwrap_err().status.code(), 483);
+    }
+
+    #[test]
+    fn everything_else_leaves_as_it_came() {
+        let r =
+            request("INVITE", "sip:bob@example.com", "X-Odd:  spaced \r\ns: compact\r\nMax-Forwards: 9\r\n");
+        let text = String::from_utf8(copy(&r, &target("sip:b@h", &[])).unwrap().encode().to_vec()).unwrap();
+        let before = String::from_utf8(r.encode().to_vec()).unwrap();
+        assert_eq!(
+            text,
+            before
+                .replace("INVITE sip:bob@example.com ", "INVITE sip:b@h ")
+                .replace("Max-Forwards: 9", "Max-Forwards: 8")
+        );
+    }
+
+    #[test]
+    fn our_via_is_on_top_and_shows_a_loop() {
+        let received = request("INVITE", "sip:bob@example.com", "");
+        let hash = loop_hash(&received);
+        let mut back = copy(&received, &target("sip:bob@example.com", &[])).unwrap();
+        push_via(&mut back, "TLS", "core1.example.com", "z9hG4bKfresh", hash);
+        assert_eq!(
+            values(&back.headers, Name::Via)[0],
+            format!("SIP/2.0/TLS core1.example.com;branch=z9hG4bKfresh.{hash:016x}")
+        );
+        back.headers.push_top(Name::Via, "SIP/2.0/UDP other.example.net;branch=z9hG4bKother.x;a=\"b;c\"");
+        back.headers.push_top(Name::Via, "SIP / 2.0 / FOO odd.example.net");
+        let ours = |sent_by: &str| sent_by == "core1.example.com";
+        assert!(is_loop(&back, &ours, loop_hash(&back)));
+        assert!(!is_loop(&back, &|_| false, loop_hash(&back)), "a Via of others proves nothing");
+        back.uri = Bytes::from_static(b"sip:bob@192.0.2.4");
+        assert!(!is_loop(&back, &ours, loop_hash(&back)), "another Request-URI is a spiral");
+    }
+
+    #[test]
+    fn the_hash_depends_on_what_routes_and_on_nothing_else() {
+        let base = loop_hash(&request("INVITE", "sip:bob@example.com", ""));
+        assert_eq!(
+            base,
+            loop_hash(&request("CANCEL", "sip:bob@example.com", "Max-Forwards: 3\r\nVia: SIP/2.0/UDP x\r\n"))
+        );
+        for extra in [
+            "Route: <sip:p;lr>\r\n",
+            "Proxy-Require: x\r\n",
+            "Proxy-Authorization: Digest username=\"a\"\r\n",
+        ] {
+            assert_ne!(base, loop_hash(&request("INVITE", "sip:bob@example.com", extra)), "{extra}");
+        }
+        assert_ne!(base, loop_hash(&request("INVITE", "sip:bob@example.net", "")));
+        let mut later = request("INVITE", "sip:bob@example.com", "");
+        later.headers.set(Name::CSeq, "2 INVITE");
+        assert_ne!(base, loop_hash(&later));
+        later.headers.set(Name::CSeq, "1 INVITE");
+        assert_eq!(base, loop_hash(&later));
+        later.headers.set(Name::To, "<sip:bob@example.com>;tag=b");
+        assert_ne!(base, loop_hash(&later));
+    }
+
+    /// Another node may run another build: the value is part of the protocol between them.
+    #[test]
+    fn the_hash_is_the_same_everywhere() {
+        assert_eq!(loop_hash(&request("INVITE", "sip:bob@example.com", "Route: <sip:p;lr>\r\n")), 0xa4ad90a6f36c08f8);
+    }
+}

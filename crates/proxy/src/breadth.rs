@@ -18,7 +18,7 @@ impl Breadth {
         Self { free: number.unwrap_or(maximum).min(maximum), stated: value.is_some() }
     }
 
-    /// True when `branches` more may live at once.
+    /// True when `branches` may live at once.
     pub(crate) fn allows(&self, branches: usize) -> bool {
         usize::try_from(self.free).is_ok_and(|free| branches <= free)
     }
@@ -33,11 +33,52 @@ impl Breadth {
 
     /// §5.3.3.1: a share comes back with the final response of its branch.
     pub(crate) fn give_back(&mut self, share: u32) {
-        self.free += share;
+        self.free = self.free.saturating_add(share);
     }
 
     /// True when a copy must carry the header field: the request had it, or there is more than one branch.
     pub(crate) fn is_stated(&self, forked: bool) -> bool {
         self.stated || forked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sip::Method;
+
+    use super::*;
+
+    fn breadth(value: Option<&'static str>) -> Breadth {
+        let mut request = Request::new(Method::Invite, "sip:bob@example.com");
+        if let Some(value) = value {
+            request.headers.append(Name::MaxBreadth, value);
+        }
+        Breadth::of(&request, 60)
+    }
+
+    #[test]
+    fn the_incoming_value_is_limited_by_ours() {
+        for (value, free) in
+            [(None, 60), (Some("4"), 4), (Some("61"), 60), (Some("99999999999"), 60), (Some("0"), 0)]
+        {
+            assert_eq!(breadth(value).free, free, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn shares_never_exceed_the_incoming_value_and_use_all_of_it() {
+        for branches in 1..=60 {
+            let mut breadth = breadth(None);
+            let shares: Vec<u32> = (0..branches).rev().map(|left| breadth.take(left + 1).unwrap()).collect();
+            assert_eq!(shares.iter().sum::<u32>(), 60, "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_came_back_can_be_used_again() {
+        let mut breadth = breadth(Some("2"));
+        assert_eq!((breadth.take(2), breadth.take(1), breadth.take(1)), (Some(1), Some(1), None));
+        breadth.give_back(1);
+        assert_eq!(breadth.take(1), Some(1));
     }
 }

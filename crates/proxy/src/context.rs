@@ -197,11 +197,16 @@ impl ResponseContext {
         self.advance(now, out);
     }
 
-    /// One more branch at once, beside those that are pending. None when no new branch may start: after a final, a 6xx or a CANCEL, and
-    /// when the others use up Max-Breadth. To replace a branch that fails, this comes before the report of its failure.
+    /// One more branch at once, as the retry of one that the caller is about to [`Self::orphan`] or to report as failed; both come after
+    /// this call. None when no new branch may start: after a final, a 6xx or a CANCEL. When the others use up Max-Breadth, the new branch
+    /// takes over the share of the youngest.
     pub fn add_target(&mut self, target: Target, now: Instant, out: &mut Vec<Action>) -> Option<BranchId> {
-        if !self.may_fork() || !self.breadth.allows(1) {
+        if !self.may_fork() {
             return None;
+        }
+        if !self.breadth.allows(1) {
+            let youngest = self.branches.iter_mut().rev().find(|branch| branch.share > 0)?;
+            self.breadth.give_back(std::mem::take(&mut youngest.share));
         }
         self.phase = Phase::Forking;
         let id = BranchId::at(self.branches.len());

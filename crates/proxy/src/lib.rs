@@ -29,3 +29,6 @@ pub mod route;
 pub mod stateless;
 pub mod target;
 pub mod validate;
+
+#[cfg(test)]
+mod testing;

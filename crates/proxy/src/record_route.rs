@@ -33,3 +33,27 @@ pub fn wants(r: &Request) -> bool {
 pub fn insert(r: &mut Request, uri: impl Into<Bytes>) {
     r.headers.push_top(Name::RecordRoute, uri);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{request, values};
+
+    #[test]
+    fn methods_that_can_make_a_route_set() {
+        for method in ["INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE", "FROB"] {
+            assert!(wants(&request(method, "sip:b@example.com", "")), "{method}");
+        }
+        for method in ["REGISTER", "BYE", "ACK", "CANCEL", "MESSAGE", "OPTIONS", "PUBLISH", "INFO", "PRACK"] {
+            assert!(!wants(&request(method, "sip:b@example.com", "")), "{method}");
+        }
+    }
+
+    #[test]
+    fn our_value_is_above_the_others() {
+        let mut r = request("INVITE", "sip:b@example.com", "Record-Route: <sip:p1;lr>\r\n");
+        insert(&mut r, "<sip:t@p2;lr>");
+        assert_eq!(values(&r.headers, Name::RecordRoute), ["<sip:t@p2;lr>", "<sip:p1;lr>"]);
+        assert_eq!(values(&r.headers, Name::Via).len(), 1);
+    }
+}

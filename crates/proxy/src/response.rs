@@ -124,3 +124,123 @@ pub(crate) const LOOP_DETECTED: StatusCode = StatusCode::new(482);
 pub(crate) const REQUEST_TERMINATED: StatusCode = StatusCode::new(487);
 pub(crate) const SERVER_INTERNAL_ERROR: StatusCode = StatusCode::new(500);
 pub(crate) const SERVICE_UNAVAILABLE: StatusCode = StatusCode::new(503);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{request, response, values};
+
+    /// Status of the choice among received finals and failures of our own.
+    fn choice(method: &str, received: &[u16], own: &[u16], shape: Shape) -> Option<u16> {
+        let r = request(method, "sip:bob@example.com", "");
+        let mut finals = Finals::new(method == "INVITE");
+        for code in own {
+            finals.add_own(StatusCode::new(*code));
+        }
+        for code in received {
+            finals.add(response(&r, *code));
+        }
+        finals.choose(&r, "t", shape, false).map(|response| response.status.code())
+    }
+
+    #[test]
+    fn six_hundreds_first_then_the_lowest_class() {
+        let cases: [(&[u16], u16); 6] = [
+            (&[404, 603, 302], 603),
+            (&[503, 407, 501, 404], 407),
+            (&[500, 302, 404], 302),
+            (&[500, 486], 486),
+            (&[604, 600], 604),
+            (&[503, 502], 502),
+        ];
+        for (received, best) in cases {
+            assert_eq!(choice("INVITE", received, &[], Shape::default()), Some(best), "{received:?}");
+        }
+    }
+
+    #[test]
+    fn what_helps_to_ask_again_is_preferred() {
+        for better in [401, 407, 415, 420, 484] {
+            assert_eq!(choice("INVITE", &[404, better, 480], &[], Shape::default()), Some(better));
+        }
+        assert_eq!(choice("INVITE", &[430, 408, 486], &[], Shape::default()), Some(486));
+    }
+
+    #[test]
+    fn our_own_failures_never_outrank_an_answer() {
+        for own in [408, 430, 503] {
+            assert_eq!(choice("INVITE", &[500], &[own], Shape::default()), Some(500), "{own}");
+        }
+        assert_eq!(choice("INVITE", &[], &[503, 408, 430], Shape::default()), Some(408));
+        assert_eq!(choice("INVITE", &[], &[], Shape::default()), Some(408), "§16.7 step 6: no final at all");
+    }
+
+    #[test]
+    fn a_non_invite_is_never_answered_408() {
+        assert_eq!(choice("MESSAGE", &[], &[408], Shape::default()), None);
+        assert_eq!(choice("MESSAGE", &[408], &[], Shape::default()), None);
+        assert_eq!(choice("MESSAGE", &[408, 500], &[408], Shape::default()), Some(500));
+        assert_eq!(choice("MESSAGE", &[], &[408, 430], Shape::default()), Some(480));
+    }
+
+    #[test]
+    fn a_503_becomes_500_and_a_430_becomes_480_for_an_endpoint() {
+        for (code, expected) in [(503, 500), (430, 480)] {
+            assert_eq!(choice("INVITE", &[code], &[], Shape::default()), Some(expected));
+            assert_eq!(choice("INVITE", &[], &[code], Shape::default()), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_503_is_kept_when_it_says_how_long_to_wait() {
+        let keep = Shape { keep_503: true, keep_430: true };
+        assert_eq!(
+            choice("INVITE", &[503], &[], keep),
+            Some(500),
+            "§21.5.4: without Retry-After it is a 500"
+        );
+        assert_eq!(choice("INVITE", &[], &[503], keep), Some(503));
+        assert_eq!(choice("INVITE", &[430], &[], keep), Some(430));
+        let r = request("INVITE", "sip:bob@example.com", "");
+        let mut busy = response(&r, 503);
+        busy.headers.append(Name::RetryAfter, "7");
+        let mut finals = Finals::new(true);
+        finals.add(busy);
+        let best = finals.choose(&r, "t", keep, false).unwrap();
+        assert_eq!(
+            (best.status.code(), values(&best.headers, Name::RetryAfter)),
+            (503, vec!["7".to_owned()])
+        );
+    }
+
+    #[test]
+    fn all_challenges_come_with_the_chosen_one() {
+        let r = request("INVITE", "sip:bob@example.com", "");
+        let mut finals = Finals::new(true);
+        for (code, name, value) in [
+            (407, Name::ProxyAuthenticate, "Digest realm=\"p1\""),
+            (404, Name::WwwAuthenticate, "Digest realm=\"not a challenge\""),
+            (401, Name::WwwAuthenticate, "Digest realm=\"u2\", nonce=\"1,2\""),
+            (407, Name::ProxyAuthenticate, "Digest realm=\"p3\""),
+        ] {
+            let mut response = response(&r, code);
+            response.headers.append(name, value);
+            finals.add(response);
+        }
+        let best = finals.choose(&r, "t", Shape::default(), false).unwrap();
+        assert_eq!(best.status.code(), 407);
+        assert_eq!(
+            values(&best.headers, Name::ProxyAuthenticate),
+            ["Digest realm=\"p1\"", "Digest realm=\"p3\""]
+        );
+        assert_eq!(values(&best.headers, Name::WwwAuthenticate), ["Digest realm=\"u2\", nonce=\"1,2\""]);
+    }
+
+    #[test]
+    fn our_own_answer_to_a_cancelled_invite_is_487() {
+        let r = request("INVITE", "sip:bob@example.com", "");
+        let mut finals = Finals::new(true);
+        finals.add_own(REQUEST_TIMEOUT);
+        assert_eq!(finals.choose(&r, "t", Shape::default(), true).unwrap().status.code(), 487);
+    }
+}

@@ -135,3 +135,121 @@ fn bracketed(uri: &[u8]) -> Vec<u8> {
     value.push(b'>');
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{request, values};
+
+    fn is_ours(uri: &Uri<'_>) -> bool {
+        uri.host_port() == "p1.example.com" || uri.host_port() == "192.0.2.1:5070"
+    }
+
+    fn routes(r: &Request) -> Vec<String> {
+        values(&r.headers, Name::Route)
+    }
+
+    #[test]
+    fn our_entry_is_taken_and_its_user_given() {
+        let mut r =
+            request("BYE", "sip:u@192.0.2.9", "Route: <sip:to%2Fken@p1.example.com;lr;ob>, <sip:p2;lr>\r\n");
+        let own = preprocess(&mut r, &is_ours).unwrap().unwrap();
+        assert_eq!(own, Own { user: "to%2Fken".into(), uri: "sip:to%2Fken@p1.example.com;lr;ob".into() });
+        assert_eq!((&*r.uri, routes(&r)), (&b"sip:u@192.0.2.9"[..], vec!["<sip:p2;lr>".to_owned()]));
+    }
+
+    #[test]
+    fn an_entry_without_user_has_an_empty_one() {
+        let mut r = request("BYE", "sip:u@192.0.2.9", "Route: \"me\" <sip:p1.example.com;lr>\r\n");
+        assert_eq!(preprocess(&mut r, &is_ours).unwrap().unwrap().user, "");
+        assert!(r.headers.get(Name::Route).is_none());
+    }
+
+    #[test]
+    fn a_foreign_entry_stays() {
+        let mut r =
+            request("BYE", "sip:u@192.0.2.9", "Route: <sip:p2;lr>\r\nRoute: <sip:p1.example.com;lr>\r\n");
+        assert_eq!(preprocess(&mut r, &is_ours).unwrap(), None);
+        assert_eq!(routes(&r), ["<sip:p2;lr>", "<sip:p1.example.com;lr>"]);
+    }
+
+    #[test]
+    fn one_entry_is_taken_at_a_time() {
+        let mut r =
+            request("BYE", "sip:u@h", "Route: <sip:a@p1.example.com;lr>,<sip:b@p1.example.com;lr>\r\n");
+        assert_eq!(preprocess(&mut r, &is_ours).unwrap().unwrap().user, "a");
+        assert_eq!(pop_own(&mut r, &is_ours).unwrap().unwrap().user, "b");
+        assert_eq!(pop_own(&mut r, &is_ours).unwrap(), None);
+    }
+
+    /// The example of RFC 3261 §16.12.1.2: P3 is a strict router before us.
+    #[test]
+    fn what_a_strict_router_did_is_undone() {
+        let mut r = request(
+            "BYE",
+            "sip:tok@p1.example.com;lr",
+            "Route: <sip:p0.example.com;lr>\r\nRoute: <sip:caller@u1.example.com>\r\n",
+        );
+        let own = preprocess(&mut r, &is_ours).unwrap().unwrap();
+        assert_eq!(own, Own { user: "tok".into(), uri: "sip:tok@p1.example.com;lr".into() });
+        assert_eq!(
+            (&*r.uri, routes(&r)),
+            (&b"sip:caller@u1.example.com"[..], vec!["<sip:p0.example.com;lr>".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_request_to_this_proxy_itself_keeps_its_request_uri() {
+        let mut r = request("OPTIONS", "sip:p1.example.com", "Route: <sip:p1.example.com;lr>\r\n");
+        assert!(preprocess(&mut r, &is_ours).unwrap().is_some());
+        assert_eq!((&*r.uri, routes(&r)), (&b"sip:p1.example.com"[..], vec![]));
+    }
+
+    /// RFC 3261 §16.12.1.2: P4 before the strict router P3.
+    #[test]
+    fn a_strict_router_gets_what_it_expects() {
+        let mut r = request(
+            "BYE",
+            "sip:caller@u1.example.com",
+            "Route: <sip:p3.middle.com>\r\nRoute: <sip:p2.example.com;lr>, <sip:p1.example.com;lr>\r\n",
+        );
+        postprocess(&mut r).unwrap();
+        assert_eq!(r.uri, "sip:p3.middle.com");
+        assert_eq!(
+            routes(&r),
+            ["<sip:p2.example.com;lr>", "<sip:p1.example.com;lr>", "<sip:caller@u1.example.com>"]
+        );
+    }
+
+    #[test]
+    fn a_loose_router_or_none_changes_nothing() {
+        for extra in ["Route: <sip:p3.middle.com;lr>\r\n", "Route: <sip:p3.middle.com;lr=on>\r\n", ""] {
+            let mut r = request("BYE", "sip:u@h", extra);
+            let before = r.encode();
+            postprocess(&mut r).unwrap();
+            assert_eq!(r.encode(), before);
+        }
+    }
+
+    #[test]
+    fn a_maddr_of_ours_is_resolved_here() {
+        let cases = [
+            ("sip:bob@example.com:5070;maddr=192.0.2.1;x=y", "sip:bob@example.com;x=y"),
+            ("sip:bob@example.com:5070;maddr=192.0.2.1;transport=tcp", "sip:bob@example.com"),
+            ("sip:bob@example.com;maddr=p1.example.com", "sip:bob@example.com"),
+            ("sip:bob@example.com;maddr=192.0.2.77", "sip:bob@example.com;maddr=192.0.2.77"),
+            ("sip:bob@example.com:5071;maddr=192.0.2.1", "sip:bob@example.com:5071;maddr=192.0.2.1"),
+        ];
+        for (uri, expected) in cases {
+            let mut r = request("INVITE", uri, "");
+            assert_eq!(preprocess(&mut r, &is_ours).unwrap(), None);
+            assert_eq!(r.uri, expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_route_is_refused() {
+        let mut r = request("INVITE", "sip:bob@example.com", "Route: <sip:\r\n");
+        assert_eq!(preprocess(&mut r, &is_ours).unwrap_err().status.code(), 400);
+    }
+}

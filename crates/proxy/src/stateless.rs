@@ -43,3 +43,56 @@ pub fn forward_response<'a>(r: &'a mut Response, is_ours: &dyn Fn(&Via<'_>) -> b
     r.headers.pop_top(Name::Via);
     r.top_via()?.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{request, response};
+
+    #[test]
+    fn a_branch_is_repeated_for_a_retransmission_and_new_for_another_transaction() {
+        let ack = request("ACK", "sip:b@example.com", "");
+        assert_eq!(branch_of(&ack), branch_of(&ack.clone()));
+        assert!(branch_of(&ack).starts_with("z9hG4bK"));
+        let mut other = ack.clone();
+        other.headers.replace_top(Name::Via, "SIP/2.0/UDP ua.example.org;branch=z9hG4bKub");
+        assert_ne!(branch_of(&ack), branch_of(&other));
+    }
+
+    #[test]
+    fn the_method_does_not_count() {
+        assert_eq!(
+            branch_of(&request("INVITE", "sip:b@example.com", "")),
+            branch_of(&request("CANCEL", "sip:b@example.com", ""))
+        );
+    }
+
+    #[test]
+    fn without_the_cookie_the_transaction_is_told_by_its_fields() {
+        let old = |uri| {
+            let mut r = request("INVITE", uri, "");
+            r.headers.replace_top(Name::Via, "SIP/2.0/UDP ua.example.org");
+            r
+        };
+        assert_eq!(branch_of(&old("sip:b@example.com")), branch_of(&old("sip:b@example.com")));
+        assert_ne!(branch_of(&old("sip:b@example.com")), branch_of(&old("sip:c@example.com")));
+    }
+
+    #[test]
+    fn a_response_loses_our_via_and_goes_to_the_next() {
+        let mut r = response(&request("INVITE", "sip:b@example.com", ""), 200);
+        let next = forward_response(&mut r, &|via| via.sent_by == "proxy.example.com").unwrap();
+        assert_eq!(next.sent_by, "ua.example.org");
+        assert_eq!(r.headers.values(Name::Via).count(), 1);
+    }
+
+    #[test]
+    fn a_response_that_is_not_ours_or_for_nobody_is_dropped_unchanged() {
+        let mut foreign = response(&request("INVITE", "sip:b@example.com", ""), 200);
+        assert!(forward_response(&mut foreign, &|_| false).is_none());
+        assert_eq!(foreign.headers.values(Name::Via).count(), 2);
+        let mut last = foreign;
+        last.headers.pop_top(Name::Via);
+        assert!(forward_response(&mut last, &|_| true).is_none());
+    }
+}

@@ -66,3 +66,62 @@ fn proxy_require(r: &Request, rules: &Rules<'_>) -> Result<(), Reject> {
     }
     Err(Reject::new(StatusCode::new(420)).with(Name::Unsupported, unsupported))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn refused(method: &str, uri: &str, extra: &str) -> Option<Reject> {
+        request(&testing::request(method, uri, extra), &Rules { supported: &["path"] }).err()
+    }
+
+    #[test]
+    fn unknown_things_pass() {
+        assert!(refused("FROB", "foo:bar", "Date: never\r\nX-Y: z\r\nMax-Forwards: 1\r\n").is_none());
+        assert!(refused("INVITE", "sip:bob@example.com", "").is_none(), "no Max-Forwards is fine");
+    }
+
+    #[test]
+    fn no_hop_left_is_483() {
+        let reject = refused("INVITE", "sip:bob@example.com", "Max-Forwards: 0\r\n").unwrap();
+        assert_eq!(reject.status.code(), 483);
+    }
+
+    #[test]
+    fn an_unreadable_max_forwards_or_route_is_400() {
+        for extra in ["Max-Forwards: many\r\n", "Route: <sip:[\r\n"] {
+            assert_eq!(
+                refused("INVITE", "sip:bob@example.com", extra).unwrap().status.code(),
+                400,
+                "{extra}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_proxy_require_is_420_and_listed() {
+        let reject =
+            refused("INVITE", "sip:b@example.com", "Proxy-Require: foo, Path\r\nProxy-Require: bar\r\n")
+                .unwrap();
+        assert_eq!(reject.status.code(), 420);
+        assert_eq!(reject.headers, [(Name::Unsupported, "foo, bar".into())]);
+        assert!(refused("INVITE", "sip:b@example.com", "Proxy-Require: path\r\n").is_none());
+    }
+
+    #[test]
+    fn proxy_require_does_not_stop_cancel_or_ack() {
+        for method in ["CANCEL", "ACK"] {
+            assert!(refused(method, "sip:b@example.com", "Proxy-Require: foo\r\n").is_none(), "{method}");
+        }
+    }
+
+    #[test]
+    fn only_sip_schemes_can_be_resolved() {
+        for (uri, fine) in [("sip:a@b", true), ("SIPS:a@b", true), ("tel:+1555", false), ("foo:bar", false)] {
+            let status =
+                check_scheme(&testing::request("INVITE", uri, "")).err().map(|reject| reject.status.code());
+            assert_eq!(status, (!fine).then_some(416), "{uri}");
+        }
+    }
+}
