@@ -15,6 +15,7 @@ use std::{
 
 use quinn::{
     ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    congestion::CubicConfig,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use quinn_proto::HashedConnectionIdGenerator;
@@ -74,6 +75,9 @@ fn endpoint_config(config: &Config, name: &str) -> EndpointConfig {
 }
 
 fn transport() -> Arc<TransportConfig> {
+    let mut congestion = CubicConfig::default();
+    // The link is between machines of one operator: a burst of calls need not wait for the window to open.
+    congestion.initial_window(128 << 10);
     let mut transport = TransportConfig::default();
     transport
         .keep_alive_interval(Some(Duration::from_millis(300)))
@@ -81,6 +85,7 @@ fn transport() -> Arc<TransportConfig> {
         .initial_rtt(Duration::from_millis(100))
         .max_concurrent_bidi_streams(VarInt::from_u32(64))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .congestion_controller_factory(Arc::new(congestion))
         .datagram_receive_buffer_size(None)
         // What may wait in QUIC towards a peer that stopped reading: seconds of traffic, not memory without end.
         .send_window(4 << 20)

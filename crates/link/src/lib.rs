@@ -1,6 +1,6 @@
 //! The link between the tiers: QUIC, frames, membership.
 //!
-//! Edges [`dial`] every core, cores [`accept`]; both get a [`Links`] to send on and [`Event`]s through a sink. A SIP
+//! Edges [`dial()`] every core, cores [`accept()`]; both get a [`Links`] to send on and [`Event`]s through a sink. A SIP
 //! message is opaque bytes here.
 //!
 //! | file | |

@@ -262,4 +262,4 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The same for edges. Their port is open for answers only, and a firewall that rejects anything else would say
 /// "unreachable" for an edge that lives: they get more time to be heard after lost packets.
-const FIREWALL_PATIENCE: Duration = Duration::from_millis(600);
+const FIREWALL_PATIENCE: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 //! Lanes keep calls apart: a lost packet holds up one eighth of them. All frames of a Call-ID use the same lane and
 //! arrive in order.
 
-use std::ops::Range;
+use std::{ops::Range, pin::pin};
 
 use bytes::{Bytes, BytesMut};
 use proto::{Frame, frame::Kind};
@@ -85,11 +85,12 @@ pub(crate) async fn write(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut buffer = BytesMut::with_capacity(BUFFER);
+    let mut draining = pin!(drain.wait_for(|drain| *drain));
     let mut open = true;
     loop {
         let count = tokio::select! {
             count = queue.recv_many(&mut batch, BATCH) => count,
-            _ = drain.wait_for(|drain| *drain), if open => {
+            _ = &mut draining, if open => {
                 open = false;
                 queue.close();
                 continue;

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, Process, Relay, loopback, sip};
+use common::{Cluster, Node, Process, Relay, loopback, sip};
 use link::SendError;
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_restarted_core_is_known_at_once() {
 
     core.kill();
     let core = Process::start(&cluster, "core-1", address);
-    let (_, reason) = edge.down_within(Duration::from_millis(700)).await;
+    let (_, reason) = edge.down_within(Duration::from_secs(1)).await;
     assert_eq!(reason, "restarted");
     let (again, second) = edge.up().await;
     assert_eq!(again, peer);
@@ -139,6 +139,16 @@ async fn a_core_with_two_addresses_is_one_peer() {
     core.up().await;
     assert_eq!(edge.event_within(Duration::from_secs(1)).await, None, "no second connection");
     assert_eq!(core.event_within(Duration::ZERO).await, None, "no second connection");
+}
+
+/// The name has several addresses on most hosts, and the core has one of them.
+#[tokio::test]
+async fn a_core_is_found_by_its_name() {
+    let cluster = Cluster::new();
+    let core = cluster.core("core-1", loopback());
+    let name = format!("localhost:{}", core.address().port());
+    let mut edge = Node::dial_names(&cluster.config("edge"), "edge-a", vec![name]);
+    assert_eq!(edge.up().await.1.name, "core-1");
 }
 
 #[tokio::test]

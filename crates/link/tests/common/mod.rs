@@ -97,8 +97,11 @@ impl Node {
     }
 
     pub fn dial(config: &Config, name: &str, cores: &[SocketAddr]) -> Self {
+        Self::dial_names(config, name, cores.iter().map(ToString::to_string).collect())
+    }
+
+    pub fn dial_names(config: &Config, name: &str, cores: Vec<String>) -> Self {
         let (sink, events) = sink();
-        let cores = cores.iter().map(ToString::to_string).collect();
         Self { links: link::dial(config, cores, hello(name), sink).expect("dials"), events }
     }
 
