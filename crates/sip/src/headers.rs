@@ -19,7 +19,7 @@ pub use name::Name;
 ///
 /// Values are given without surrounding white space; a folded value keeps its CRLF WSP inside (RFC 3261 §7.3.1: LWS),
 /// which every typed view skips. A value that is put in cannot leave its line: a CR or LF that folds nothing becomes
-/// a space. [`Name::Other`] names no header: adding a line of that name does nothing.
+/// a space. [`Name::Other`] names no header: a line of that name is a mistake of the caller and is not added.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
     /// The message as it was received; empty for one that was made here.
