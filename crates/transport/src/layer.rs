@@ -1,0 +1,199 @@
+//! The transport layer of one process, RFC 3261 §18: its listeners and the way out to every flow.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+
+use crate::{
+    Config, Error, Events, Flow, Listen, Protocol, SendError, Stats,
+    flow::Table,
+    keepalive,
+    outbox::{Outbox, Phase},
+    stream::Shared,
+    tcp, udp,
+};
+
+/// The way to every flow. Copies share everything; when the last one is dropped, all sockets are closed.
+#[derive(Clone)]
+pub struct Transport(Arc<Inner>);
+
+struct Inner {
+    listeners: Vec<Listen>,
+    udp: Vec<Arc<udp::Listener>>,
+    shared: Arc<Shared>,
+    /// Every task holds a receiver: it tells them to stop, and knows when they have.
+    stop: watch::Sender<bool>,
+}
+
+/// Opens every listener and starts to receive, on the runtime that this is called from.
+///
+/// `now` is the monotonic clock. `epoch` is the upper half of all connection numbers: drawn at random, it makes sure that a
+/// token from an earlier process does not name a connection of this one.
+pub async fn bind(
+    config: Config,
+    events: Arc<dyn Events>,
+    now: fn() -> Instant,
+    epoch: u32,
+) -> Result<Transport, Error> {
+    let sockets = Sockets::open(&config)?;
+    let limits = config.limits;
+    let shared = Arc::new(Shared {
+        config,
+        table: Arc::new(Table::new(epoch)),
+        events,
+        stats: sockets.stats,
+        now,
+        started: now(),
+    });
+    let (stop, stopped) = watch::channel(false);
+    for listener in &sockets.udp {
+        let events = Arc::clone(&shared.events);
+        tokio::spawn(udp::read(Arc::clone(listener), limits, events, stopped.clone()));
+        tokio::spawn(udp::write(Arc::clone(listener), stopped.clone()));
+    }
+    if !sockets.tcp.is_empty() {
+        tokio::spawn(keepalive::sweep(Arc::clone(&shared), stopped.clone()));
+    }
+    for listener in sockets.tcp {
+        tokio::spawn(tcp::accept(listener, Arc::clone(&shared), stopped.clone()));
+    }
+    Ok(Transport(Arc::new(Inner { listeners: sockets.listeners, udp: sockets.udp, shared, stop })))
+}
+
+impl Transport {
+    /// Queues bytes on a flow and returns at once. A datagram leaves with the next [`flush`](Self::flush), a stream's
+    /// bytes as soon as its peer takes them.
+    pub fn send(&self, flow: &Flow, bytes: Bytes) -> Result<(), SendError> {
+        let shared = &self.0.shared;
+        if flow.protocol.is_reliable() {
+            let outbox = shared.table.get(flow).ok_or(SendError::Gone)?;
+            outbox.push(bytes).inspect_err(|error| {
+                if *error == SendError::Full {
+                    shared.stats.stream_queue_full.add(1);
+                }
+            })?;
+        } else {
+            self.socket(flow).ok_or(SendError::Gone)?.push(flow, bytes)?;
+        }
+        shared.stats.messages_out.add(1);
+        Ok(())
+    }
+
+    /// Sends the datagrams that are queued, as many as possible in one system call. It does not wait: what the kernel does not
+    /// take now, it is given when it can.
+    pub fn flush(&self) {
+        for listener in &self.0.udp {
+            listener.flush();
+        }
+    }
+
+    /// The listeners with the addresses that they are bound to, in the order of the configuration.
+    pub fn listeners(&self) -> Vec<Listen> {
+        self.0.listeners.clone()
+    }
+
+    /// True when something can be sent on this flow: its stream is open, or this process has a socket for its
+    /// local address.
+    pub fn is_open(&self, flow: &Flow) -> bool {
+        if flow.protocol.is_reliable() {
+            let outbox = self.0.shared.table.get(flow);
+            outbox.is_some_and(|outbox| outbox.is_open())
+        } else {
+            self.socket(flow).is_some()
+        }
+    }
+
+    /// Closes a stream after what is queued on it has been written. A flow over UDP has nothing to close.
+    pub fn close(&self, flow: &Flow) {
+        if flow.protocol.is_reliable()
+            && let Some(outbox) = self.0.shared.table.get(flow)
+        {
+            outbox.advance(Phase::Closing);
+        }
+    }
+
+    /// What went through the sockets.
+    pub fn stats(&self) -> &Stats {
+        &self.0.shared.stats
+    }
+
+    /// Stops to listen and to read datagrams, and closes every stream, politely for as long as `grace`, then at once. When it
+    /// returns, all tasks have ended and every open flow has been reported down.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.flush();
+        self.0.stop.send_replace(true);
+        self.0.advance_all(Phase::Closing);
+        if timeout(grace, self.0.stop.closed()).await.is_err() {
+            self.0.advance_all(Phase::Aborted);
+            self.0.stop.closed().await;
+        }
+    }
+
+    fn socket(&self, flow: &Flow) -> Option<&udp::Listener> {
+        let mut sockets = self.0.udp.iter().map(AsRef::as_ref);
+        sockets.find(|listener| listener.serves(flow.local))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("listeners", &self.0.listeners).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn advance_all(&self, phase: Phase) {
+        for outbox in self.shared.table.select(|_| true) {
+            Outbox::advance(&outbox, phase);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.advance_all(Phase::Closing);
+    }
+}
+
+/// The sockets of a configuration, open.
+struct Sockets {
+    listeners: Vec<Listen>,
+    udp: Vec<Arc<udp::Listener>>,
+    tcp: Vec<TcpListener>,
+    stats: Arc<Stats>,
+}
+
+impl Sockets {
+    fn open(config: &Config) -> Result<Self, Error> {
+        let mut sockets =
+            Self { listeners: Vec::new(), udp: Vec::new(), tcp: Vec::new(), stats: Arc::default() };
+        for &listen in &config.listen {
+            let failed = |source| Error::Bind { listen, source };
+            let addr = match listen.protocol {
+                Protocol::Udp => {
+                    let stats = Arc::clone(&sockets.stats);
+                    let listener =
+                        udp::Listener::bind(listen.addr, config.datagram_queue, stats).map_err(failed)?;
+                    let addr = listener.local();
+                    sockets.udp.push(Arc::new(listener));
+                    addr
+                }
+                Protocol::Tcp => {
+                    let listener = tcp::bind(listen.addr).map_err(failed)?;
+                    let addr = listener.local_addr().map_err(failed)?;
+                    sockets.tcp.push(listener);
+                    addr
+                }
+                Protocol::Tls | Protocol::Ws | Protocol::Wss => return Err(Error::Unsupported { listen }),
+            };
+            sockets.listeners.push(Listen { addr, ..listen });
+        }
+        Ok(sockets)
+    }
+}
