@@ -10,6 +10,7 @@ use sip::{Message, Method, Request, Response, StatusCode};
 use crate::client_invite::ClientInvite;
 use crate::client_request::ClientRequest;
 use crate::deadline::{Heap, Slot};
+use crate::machine::{Client, Server};
 use crate::output::{Event, Hop, Outbox, Output, lane};
 use crate::server_invite::{Ack, ServerInvite};
 use crate::server_request::ServerRequest;
@@ -54,18 +55,6 @@ impl Counts {
     pub fn total(&self) -> usize {
         self.client_invite + self.client_request + self.server_invite + self.server_request
     }
-}
-
-#[derive(Debug)]
-enum Client<P> {
-    Invite(ClientInvite<P>),
-    Request(ClientRequest<P>),
-}
-
-#[derive(Debug)]
-enum Server<P> {
-    Invite(ServerInvite<P>),
-    Request(ServerRequest<P>),
 }
 
 impl<P: Peer> Layer<P> {
@@ -190,6 +179,7 @@ impl<P: Peer> Layer<P> {
             if let Some(Server::Invite(server)) = self.servers.get_mut(id).map(|entry| &mut entry.machine) {
                 server.on_transport_error();
             }
+            self.settle_server(id);
         }
     }
 
@@ -215,10 +205,7 @@ impl<P: Peer> Layer<P> {
     /// A provisional response has come and no final yet.
     #[must_use]
     pub fn is_proceeding(&self, id: ClientId) -> bool {
-        self.clients.get(id.0).is_some_and(|entry| match &entry.machine {
-            Client::Invite(client) => client.is_proceeding(),
-            Client::Request(client) => client.is_proceeding(),
-        })
+        self.clients.get(id.0).is_some_and(|entry| entry.machine.is_proceeding())
     }
 
     /// Responses leave over another hop from now on.
@@ -293,10 +280,8 @@ impl<P: Peer> Layer<P> {
     fn receive_request(&mut self, request: Request, from: P, now: Instant) {
         key::server(&request, &request.method, &mut self.key);
         if let Some(id) = self.servers.find(&self.key) {
-            match self.servers.get_mut(id).map(|entry| &mut entry.machine) {
-                Some(Server::Invite(server)) => server.on_request(now, &mut self.out),
-                Some(Server::Request(server)) => server.on_request(&mut self.out),
-                None => {}
+            if let Some(entry) = self.servers.get_mut(id) {
+                entry.machine.on_request(now, &mut self.out);
             }
             return self.settle_server(id);
         }
@@ -325,7 +310,6 @@ impl<P: Peer> Layer<P> {
         let tag = invite.and_then(ServerInvite::last).and_then(to_tag).unwrap_or_else(|| self.ids.tag());
         let is_effective = invite.is_some_and(ServerInvite::is_proceeding);
         let ok = Response::to(request, StatusCode::OK, Some(&tag));
-        key::server(request, &request.method, &mut self.key);
         let answered = ServerRequest::answered(hop, &ok, &self.timers, now, &mut self.out);
         self.insert_server(Server::Request(answered));
         if is_effective {
@@ -334,7 +318,7 @@ impl<P: Peer> Layer<P> {
         }
     }
 
-    /// §9.2: matched as if its method were that of the transaction.
+    /// §9.2: matched as if its method were that of the transaction. Leaves the CANCEL's own key behind.
     fn find_cancelled(&mut self, cancel: &Request) -> Option<u64> {
         const METHODS: [Method; 12] = [
             Method::Invite,
@@ -350,10 +334,12 @@ impl<P: Peer> Layer<P> {
             Method::Update,
             Method::Prack,
         ];
-        METHODS.iter().find_map(|method| {
+        let found = METHODS.iter().find_map(|method| {
             key::server(cancel, method, &mut self.key);
             self.servers.find(&self.key)
-        })
+        });
+        key::server(cancel, &cancel.method, &mut self.key);
+        found
     }
 
     fn receive_response(&mut self, response: Response, from: P, now: Instant) {
@@ -363,13 +349,7 @@ impl<P: Peer> Layer<P> {
             return self.out.event(Event::StrayResponse { response, from });
         };
         let hop = *entry.machine.hop();
-        let cancel = match &mut entry.machine {
-            Client::Invite(client) => client.on_response(response, &self.timers, now, &mut self.out),
-            Client::Request(client) => {
-                client.on_response(response, &self.timers, now, &mut self.out);
-                None
-            }
-        };
+        let cancel = entry.machine.on_response(response, &self.timers, now, &mut self.out);
         self.settle_client(id);
         if let Some(cancel) = cancel {
             self.send_cancel(&cancel, hop, now);
@@ -390,28 +370,20 @@ impl<P: Peer> Layer<P> {
     fn on_client_deadline(&mut self, id: u64, at: Instant, now: Instant) {
         let Some(entry) = self.clients.get_mut(id).filter(|entry| entry.armed == Some(at)) else { return };
         entry.armed = None;
-        match &mut entry.machine {
-            Client::Invite(client) => client.on_timeout(&self.timers, now, &mut self.out),
-            Client::Request(client) => client.on_timeout(&self.timers, now, &mut self.out),
-        }
+        entry.machine.on_timeout(&self.timers, now, &mut self.out);
         self.settle_client(id);
     }
 
     fn on_server_deadline(&mut self, id: u64, at: Instant, now: Instant) {
         let Some(entry) = self.servers.get_mut(id).filter(|entry| entry.armed == Some(at)) else { return };
         entry.armed = None;
-        match &mut entry.machine {
-            Server::Invite(server) => server.on_timeout(&self.timers, now, &mut self.out),
-            Server::Request(server) => server.on_timeout(now, &mut self.out),
-        }
+        entry.machine.on_timeout(&self.timers, now, &mut self.out);
         self.settle_server(id);
     }
 
     fn fail_client(&mut self, id: u64) {
-        match self.clients.get_mut(id).map(|entry| &mut entry.machine) {
-            Some(Client::Invite(client)) => client.on_transport_error(&mut self.out),
-            Some(Client::Request(client)) => client.on_transport_error(&mut self.out),
-            None => {}
+        if let Some(entry) = self.clients.get_mut(id) {
+            entry.machine.on_transport_error(&mut self.out);
         }
         self.settle_client(id);
     }
@@ -482,87 +454,6 @@ impl<P: Peer> Layer<P> {
     fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-}
-
-impl<P: Peer> Client<P> {
-    fn hop(&self) -> &Hop<P> {
-        match self {
-            Self::Invite(client) => &client.hop,
-            Self::Request(client) => &client.hop,
-        }
-    }
-
-    fn hop_mut(&mut self) -> &mut Hop<P> {
-        match self {
-            Self::Invite(client) => &mut client.hop,
-            Self::Request(client) => &mut client.hop,
-        }
-    }
-
-    fn is_in_flight(&self) -> bool {
-        match self {
-            Self::Invite(client) => client.is_in_flight(),
-            Self::Request(client) => client.is_in_flight(),
-        }
-    }
-
-    fn is_quiet(&self) -> bool {
-        match self {
-            Self::Invite(_) => false,
-            Self::Request(client) => client.is_quiet,
-        }
-    }
-
-    fn is_terminated(&self) -> bool {
-        match self {
-            Self::Invite(client) => client.is_terminated(),
-            Self::Request(client) => client.is_terminated(),
-        }
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        match self {
-            Self::Invite(client) => client.next_timeout(),
-            Self::Request(client) => client.next_timeout(),
-        }
-    }
-}
-
-impl<P: Peer> Server<P> {
-    fn hop(&self) -> &Hop<P> {
-        match self {
-            Self::Invite(server) => &server.hop,
-            Self::Request(server) => &server.hop,
-        }
-    }
-
-    fn hop_mut(&mut self) -> &mut Hop<P> {
-        match self {
-            Self::Invite(server) => &mut server.hop,
-            Self::Request(server) => &mut server.hop,
-        }
-    }
-
-    fn is_quiet(&self) -> bool {
-        match self {
-            Self::Invite(_) => false,
-            Self::Request(server) => server.is_quiet,
-        }
-    }
-
-    fn is_terminated(&self) -> bool {
-        match self {
-            Self::Invite(server) => server.is_terminated(),
-            Self::Request(server) => server.is_terminated(),
-        }
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        match self {
-            Self::Invite(server) => server.next_timeout(),
-            Self::Request(server) => server.next_timeout(),
-        }
     }
 }
 

@@ -33,6 +33,7 @@ mod deadline;
 mod ids;
 mod key;
 mod layer;
+mod machine;
 mod output;
 mod server_invite;
 mod server_request;
