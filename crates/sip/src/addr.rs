@@ -2,7 +2,9 @@
 
 use crate::{
     Params, ParseError, Uri,
-    lex::{is_lws, quoted_len, trim},
+    lex::{is_lws, may_be_uri, quoted_len, trim},
+    params::Item,
+    uri::is_scheme,
 };
 
 /// One address of a header field.
@@ -30,11 +32,9 @@ impl<'a> NameAddr<'a> {
         if !is_uri(uri) {
             return Err(WRONG);
         }
-        let params = Params::parse_in(params, "address")?;
         // A tag is a token (§19.3): an empty one would be answered with a second one.
-        if params.value("tag") == Some("") {
-            return Err(WRONG);
-        }
+        let sound = |item: &Item<'_>| item.value != Some("") || !item.name.eq_ignore_ascii_case("tag");
+        let params = Params::parse_if(params, sound).ok_or(WRONG)?;
         Ok(Self { display, uri, params })
     }
 
@@ -75,10 +75,7 @@ fn split_addr_spec(text: &str) -> Result<(&str, &str), ParseError> {
 
 /// Enough of absoluteURI to tell it from garbage.
 fn is_uri(text: &str) -> bool {
-    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
-    scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
-        && !text.bytes().any(|byte| byte <= b' ' || matches!(byte, 0x7f | b'<' | b'>' | b'"'))
+    text.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) && may_be_uri(text)
 }
 
 const WRONG: ParseError = ParseError::new("address");

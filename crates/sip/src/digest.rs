@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     Method, ParseError,
-    lex::{Cursor, text, unescape},
+    lex::{Cursor, ends_value, text, unescape},
 };
 
 /// A hash that digests are made with, in the order of preference (RFC 8760 §2.3).
@@ -106,6 +106,7 @@ struct Directives<'a> {
     nc: Option<&'a str>,
     qop: Option<&'a str>,
     opaque: Option<&'a str>,
+    userhash: Option<&'a str>,
 }
 
 impl<'a> Credentials<'a> {
@@ -120,6 +121,9 @@ impl<'a> Credentials<'a> {
             return Err(WRONG);
         }
         let found = Directives::read(cursor).ok_or(WRONG)?;
+        if found.userhash.is_some_and(|it| it.eq_ignore_ascii_case("true")) {
+            return Err(WRONG);
+        }
         let algorithm = found.algorithm.map_or(Some(Algorithm::Md5), Algorithm::parse).ok_or(WRONG)?;
         let nc = found.nc.map(|nc| nonce_count(nc).ok_or(WRONG)).transpose()?;
         if let Some(qop) = found.qop
@@ -173,7 +177,7 @@ impl<'a> Directives<'a> {
             }
             let value = match cursor.peek() {
                 Some(b'"') => cursor.quoted()?,
-                _ => cursor.take_while(|byte| !matches!(byte, b',' | b'"' | b' ' | b'\t' | b'\r' | b'\n')),
+                _ => cursor.take_while(|byte| !ends_value(byte)),
             };
             if let Some(slot) = found.slot(name)?
                 && slot.replace(value).is_some()
@@ -193,22 +197,24 @@ impl<'a> Directives<'a> {
 
     /// Where a directive goes. The outer `None` refuses it, the inner one ignores it.
     fn slot(&mut self, name: &str) -> Option<Option<&mut Option<&'a str>>> {
-        let lower = name.to_ascii_lowercase();
-        Some(Some(match lower.as_str() {
-            "username" => &mut self.username,
-            "realm" => &mut self.realm,
-            "nonce" => &mut self.nonce,
-            "uri" => &mut self.uri,
-            "response" => &mut self.response,
-            "algorithm" => &mut self.algorithm,
-            "cnonce" => &mut self.cnonce,
-            "nc" => &mut self.nc,
-            "qop" => &mut self.qop,
-            "opaque" => &mut self.opaque,
-            // RFC 7616 §3.4: it would replace `username`, whose HA1 is the one that is stored.
-            "username*" => return None,
-            _ => return Some(None),
-        }))
+        // RFC 7616 §3.4: it would replace `username`, whose HA1 is the one that is stored.
+        if name.eq_ignore_ascii_case("username*") {
+            return None;
+        }
+        let slots = [
+            ("username", &mut self.username),
+            ("realm", &mut self.realm),
+            ("nonce", &mut self.nonce),
+            ("uri", &mut self.uri),
+            ("response", &mut self.response),
+            ("algorithm", &mut self.algorithm),
+            ("cnonce", &mut self.cnonce),
+            ("nc", &mut self.nc),
+            ("qop", &mut self.qop),
+            ("opaque", &mut self.opaque),
+            ("userhash", &mut self.userhash),
+        ];
+        Some(slots.into_iter().find(|(it, _)| name.eq_ignore_ascii_case(it)).map(|(_, slot)| slot))
     }
 }
 

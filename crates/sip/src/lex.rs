@@ -8,13 +8,64 @@ use crate::ParseError;
 
 /// The bytes of LWS. A folded value keeps its CRLF, so both count (§7.3.1).
 pub(crate) const fn is_lws(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+    is(LWS, byte)
 }
 
 /// §25.1 `token`.
 pub(crate) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    is(TOKEN, byte)
+}
+
+/// What may end the name of a parameter.
+pub(crate) const fn ends_name(byte: u8) -> bool {
+    is(LWS | LIST, byte) || byte == b'='
+}
+
+/// What may end the unquoted value of a parameter.
+pub(crate) const fn ends_value(byte: u8) -> bool {
+    is(LWS | LIST, byte)
+}
+
+/// True if all of the text is what may stand in a URI: no white space, no controls, none of the delimiters of RFC
+/// 2396 §2.4.3 that SIP writes around one.
+pub(crate) fn may_be_uri(text: &str) -> bool {
+    // Without an early exit the compiler looks at sixteen bytes at once.
+    !text.bytes().fold(false, |found, byte| {
+        found | (byte <= b' ') | (byte == 0x7f) | (byte == b'<') | (byte == b'>') | (byte == b'"')
+    })
+}
+
+/// Classes of bytes, one bit each: one load tells them, where a chain of comparisons would mispredict.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        let mut class = 0;
+        if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+            class |= LWS;
+        }
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+        {
+            class |= TOKEN;
+        }
+        if matches!(byte, b';' | b',' | b'"') {
+            class |= LIST;
+        }
+        classes[byte as usize] = class;
+        if byte == u8::MAX {
+            break classes;
+        }
+        byte += 1;
+    }
+};
+
+const LWS: u8 = 1;
+const TOKEN: u8 = 1 << 1;
+const LIST: u8 = 1 << 2;
+
+const fn is(class: u8, byte: u8) -> bool {
+    CLASSES[byte as usize] & class != 0
 }
 
 /// The value without LWS on either side.
@@ -30,6 +81,11 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
         text = rest;
     }
     text
+}
+
+/// The text without LWS behind it.
+pub(crate) fn trim_end(text: &str) -> &str {
+    text.trim_end_matches([' ', '\t', '\r', '\n'])
 }
 
 /// The text of a value that has to be UTF-8 (§7.3.1), without LWS on either side.

@@ -2,7 +2,7 @@
 
 use crate::{
     ParseError,
-    lex::{Cursor, is_lws},
+    lex::{Cursor, ends_name, ends_value},
 };
 
 /// A borrowed parameter list. Names compare ignoring case; a quoted value is given without its quotes, still
@@ -21,9 +21,18 @@ impl<'a> Params<'a> {
 
     /// [`Self::parse`] with the name of the element that the parameters belong to.
     pub(crate) fn parse_in(text: &'a str, what: &'static str) -> Result<Self, ParseError> {
+        Self::parse_if(text, |_| true).ok_or(ParseError::new(what))
+    }
+
+    /// `None` when something is no parameter, or one that is not `wanted`.
+    pub(crate) fn parse_if(text: &'a str, wanted: impl Fn(&Item<'a>) -> bool) -> Option<Self> {
         let mut items = Items { cursor: Cursor::new(text) };
-        while items.next().is_some() {}
-        if items.cursor.is_empty() { Ok(Self { text }) } else { Err(ParseError::new(what)) }
+        for item in items.by_ref() {
+            if !wanted(&item) {
+                return None;
+            }
+        }
+        items.cursor.is_empty().then_some(Self { text })
     }
 
     /// `None`: absent. `Some(None)`: present without a value.
@@ -83,7 +92,7 @@ impl<'a> Iterator for Items<'a> {
         if !at.separator(b';') {
             return None;
         }
-        let name = at.take_while(|byte| !is_lws(byte) && !matches!(byte, b'=' | b';' | b',' | b'"'));
+        let name = at.take_while(|byte| !ends_name(byte));
         if name.is_empty() {
             if at.is_empty() {
                 self.cursor = at;
@@ -92,11 +101,8 @@ impl<'a> Iterator for Items<'a> {
         }
         let mut end = at;
         let value = if at.separator(b'=') {
-            let value = if at.peek() == Some(b'"') {
-                at.quoted()?
-            } else {
-                at.take_while(|byte| !is_lws(byte) && !matches!(byte, b';' | b',' | b'"'))
-            };
+            let value =
+                if at.peek() == Some(b'"') { at.quoted()? } else { at.take_while(|byte| !ends_value(byte)) };
             end = at;
             Some(value)
         } else {

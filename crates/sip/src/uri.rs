@@ -5,7 +5,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::{Params, ParseError, lex::is_lws};
+use memchr::memchr;
+
+use crate::{
+    Params, ParseError,
+    lex::{Cursor, may_be_uri, trim_end},
+};
 
 /// The scheme of a URI, which compares ignoring case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +76,9 @@ impl<'a> Host<'a> {
         {
             return Some(Self::V4(address));
         }
-        let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        text.bytes().all(named).then_some(Self::Name(text))
+        let named =
+            |byte: u8| byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.') | (byte == b'_');
+        text.bytes().fold(true, |all, byte| all & named(byte)).then_some(Self::Name(text))
     }
 
     /// `host[:port]`, with white space around the colon as Via allows it (§25.1 COLON).
@@ -81,17 +87,17 @@ impl<'a> Host<'a> {
             Some(inner) => inner.find(']').map(|at| at + 2),
             None => text.find(':'),
         };
-        let (host, port) = text.split_at_checked(colon.unwrap_or(text.len()))?;
-        let host = Self::parse(host.trim_end_matches(|c: char| c.is_ascii() && is_lws(c as u8)))?;
-        let port = port.trim_matches(|c: char| c.is_ascii() && is_lws(c as u8));
-        if port.is_empty() {
+        let (host, rest) = text.split_at_checked(colon.unwrap_or(text.len()))?;
+        let host = Self::parse(trim_end(host))?;
+        if rest.is_empty() {
             return Some((host, None));
         }
-        let digits = port.strip_prefix(':')?.trim_start_matches(|c: char| c.is_ascii() && is_lws(c as u8));
-        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        Some((host, Some(digits.parse().ok()?)))
+        let mut cursor = Cursor::new(rest);
+        let port = if cursor.separator(b':') { trim_end(cursor.rest()) } else { return None };
+        // `parse` alone would take a plus sign.
+        let port =
+            if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok()? } else { return None };
+        Some((host, Some(port)))
     }
 
     /// True if both name the same host without asking the DNS: names ignore case, addresses compare by value.
@@ -134,16 +140,14 @@ impl<'a> Uri<'a> {
     fn parse_sip(scheme: Scheme<'a>, rest: &'a str) -> Result<Self, ParseError> {
         // `;`, `?` and `/` are legal in a user part, `@` is legal nowhere but at its end.
         let (userinfo, rest) = match rest.split_once('@') {
+            Some((_, rest)) if rest.contains('@') => return Err(WRONG),
             Some((userinfo, rest)) => (Some(userinfo), rest),
             None => (None, rest),
         };
-        if rest.contains('@') {
-            return Err(WRONG);
-        }
-        let (user, password) = match userinfo.map(|text| text.split_once(':').unwrap_or((text, ""))) {
-            Some(("", _)) => return Err(WRONG),
-            Some((user, _)) if Some(user.len()) == userinfo.map(str::len) => (Some(user), None),
-            Some((user, password)) => (Some(user), Some(password)),
+        let (user, password) = match userinfo.map(|text| (text, text.split_once(':'))) {
+            Some(("", _) | (_, Some(("", _)))) => return Err(WRONG),
+            Some((_, Some((user, password)))) => (Some(user), Some(password)),
+            Some((user, None)) => (Some(user), None),
             None => (None, None),
         };
         let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
@@ -171,8 +175,8 @@ impl<'a> Uri<'a> {
             && self.port == other.port
             && same_optional(self.user, other.user, same)
             && same_optional(self.password, other.password, same)
-            && self.params_match(other)
-            && other.params_match(self)
+            && (self.params.as_str() == other.params.as_str()
+                || self.params_match(other) && other.params_match(self))
             && headers_match(self.headers, other.headers)
     }
 
@@ -207,28 +211,31 @@ impl<'a> Uri<'a> {
 
 impl<'a> Scheme<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        if !text.as_bytes().first()?.is_ascii_alphabetic() || !text.bytes().all(legal) {
-            return None;
+        match text.len() {
+            3 if text.eq_ignore_ascii_case("sip") => Some(Self::Sip),
+            4 if text.eq_ignore_ascii_case("sips") => Some(Self::Sips),
+            3 if text.eq_ignore_ascii_case("tel") => Some(Self::Tel),
+            _ => is_scheme(text).then_some(Self::Other(text)),
         }
-        Some(match text.len() {
-            3 if text.eq_ignore_ascii_case("sip") => Self::Sip,
-            4 if text.eq_ignore_ascii_case("sips") => Self::Sips,
-            3 if text.eq_ignore_ascii_case("tel") => Self::Tel,
-            _ => Self::Other(text),
-        })
     }
+}
+
+/// §25.1 `scheme`.
+pub(crate) fn is_scheme(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic()) && text.bytes().all(legal)
 }
 
 /// Refuses what stands in no URI at all, and escapes that are none.
 fn check(text: &str) -> Result<(), ParseError> {
-    let mut bytes = text.as_bytes();
-    while let [byte, rest @ ..] = bytes {
-        bytes = match (byte, rest) {
-            (0..=b' ' | 0x7f | b'<' | b'>' | b'"', _) => return Err(WRONG),
-            (b'%', [high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            (b'%', _) => return Err(WRONG),
-            _ => rest,
+    if !may_be_uri(text) {
+        return Err(WRONG);
+    }
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr(b'%', rest) {
+        rest = match rest.get(at..) {
+            Some([_, high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            _ => return Err(WRONG),
         };
     }
     Ok(())
@@ -276,15 +283,23 @@ const fn is_reserved(byte: u8) -> bool {
 }
 
 fn same(a: &str, b: &str) -> bool {
-    units(a).eq(units(b))
+    a == b || (has_escapes(a, b) && units(a).eq(units(b)))
 }
 
 fn same_ignoring_case(a: &str, b: &str) -> bool {
+    if !has_escapes(a, b) {
+        return a.eq_ignore_ascii_case(b);
+    }
     let lower = |unit| match unit {
         Unit::Plain(byte) => Unit::Plain(byte.to_ascii_lowercase()),
         Unit::Escaped(_) => unit,
     };
     units(a).map(lower).eq(units(b).map(lower))
+}
+
+/// Without an escape on either side the texts can be compared as they are.
+fn has_escapes(a: &str, b: &str) -> bool {
+    memchr(b'%', a.as_bytes()).is_some() || memchr(b'%', b.as_bytes()).is_some()
 }
 
 fn same_optional(a: Option<&str>, b: Option<&str>, same: impl Fn(&str, &str) -> bool) -> bool {

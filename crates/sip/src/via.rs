@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     Host, Name, Params, ParseError, Request,
-    lex::{Cursor, text, trim},
+    lex::{Cursor, text, trim, trim_end},
 };
 
 /// The transport of a Via; compares ignoring case when read.
@@ -90,7 +90,7 @@ impl<'a> Via<'a> {
         if cursor.rest().len() == before {
             return Err(WRONG);
         }
-        let sent_by = cursor.take_while(|byte| byte != b';').trim_ascii_end();
+        let sent_by = trim_end(cursor.take_while(|byte| byte != b';'));
         let (host, port) = Host::parse_with_port(sent_by).ok_or(WRONG)?;
         let params = Params::parse_in(cursor.rest(), "Via")?;
         Ok(Self { transport: Transport::parse(transport), host, sent_by, port, params })

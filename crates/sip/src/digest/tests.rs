@@ -113,6 +113,8 @@ fn what_is_not_offered_is_refused() {
     assert!(!accepts(&with("qop=auth", "qop=auth-int")));
     assert!(!accepts(&with("username=\"bob\"", "username*=UTF-8''bob")));
     assert!(!accepts(&with("username=\"bob\"", "username=\"bob\", username*=UTF-8''bob")));
+    assert!(!accepts(&with("username=\"bob\"", "username=\"bob\", userhash=true")));
+    assert!(accepts(&with("username=\"bob\"", "username=\"bob\", userhash=false")));
     assert!(!accepts("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
     assert!(!accepts("NoOneKnowsThisScheme opaque-data=here"));
 }
