@@ -203,6 +203,9 @@ mod tests {
     /// Another node may run another build: the value is part of the protocol between them.
     #[test]
     fn the_hash_is_the_same_everywhere() {
-        assert_eq!(loop_hash(&request("INVITE", "sip:bob@example.com", "Route: <sip:p;lr>\r\n")), 0xa4ad90a6f36c08f8);
+        assert_eq!(
+            loop_hash(&request("INVITE", "sip:bob@example.com", "Route: <sip:p;lr>\r\n")),
+            0xa4ad90a6f36c08f8
+        );
     }
 }

@@ -402,9 +402,9 @@ impl ResponseContext {
         }
     }
 
-    /// Starts the next alternative of a UA; false when there is none or no new branch may start.
+    /// Starts the next alternative of a UA; false when there is none, no new branch may start or no breadth is left for it.
     fn replace(&mut self, mut reserves: Vec<Target>, now: Instant, out: &mut Vec<Action>) -> bool {
-        if reserves.is_empty() || !self.may_fork() {
+        if reserves.is_empty() || !self.may_fork() || !self.breadth.allows(1) {
             return false;
         }
         let target = reserves.remove(0);
