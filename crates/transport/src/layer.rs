@@ -10,13 +10,16 @@ use bytes::Bytes;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{
-    Config, Error, Events, Flow, Listen, Protocol, SendError, Stats,
+    Config, Error, Flow, Listen, Protocol, SendError, Sink, Stats,
     flow::Table,
     keepalive,
     outbox::{Outbox, Phase},
     stream::Shared,
     tcp, udp,
 };
+
+/// How long the last words on a stream may take when the process ends.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// The way to every flow. Copies share everything; when the last one is dropped, all sockets are closed.
 #[derive(Clone)]
@@ -36,7 +39,7 @@ struct Inner {
 /// token from an earlier process does not name a connection of this one.
 pub async fn bind(
     config: Config,
-    events: Arc<dyn Events>,
+    sink: Arc<impl Sink>,
     now: fn() -> Instant,
     epoch: u32,
 ) -> Result<Transport, Error> {
@@ -45,15 +48,15 @@ pub async fn bind(
     let shared = Arc::new(Shared {
         config,
         table: Arc::new(Table::new(epoch)),
-        events,
+        sink,
         stats: sockets.stats,
         now,
         started: now(),
     });
     let (stop, stopped) = watch::channel(false);
     for listener in &sockets.udp {
-        let events = Arc::clone(&shared.events);
-        tokio::spawn(udp::read(Arc::clone(listener), limits, events, stopped.clone()));
+        let sink = Arc::clone(&shared.sink);
+        tokio::spawn(udp::read(Arc::clone(listener), limits, sink, stopped.clone()));
         tokio::spawn(udp::write(Arc::clone(listener), stopped.clone()));
     }
     if !sockets.tcp.is_empty() {
@@ -122,13 +125,13 @@ impl Transport {
         &self.0.shared.stats
     }
 
-    /// Stops to listen and to read datagrams, and closes every stream, politely for as long as `grace`, then at once. When it
-    /// returns, all tasks have ended and every open flow has been reported down.
-    pub async fn shutdown(&self, grace: Duration) {
+    /// Stops to listen and to read datagrams, and closes every stream: politely for a moment, then at once. When it returns, all
+    /// tasks have ended and every open flow has been reported down.
+    pub async fn shutdown(&self) {
         self.flush();
         self.0.stop.send_replace(true);
         self.0.advance_all(Phase::Closing);
-        if timeout(grace, self.0.stop.closed()).await.is_err() {
+        if timeout(GRACE, self.0.stop.closed()).await.is_err() {
             self.0.advance_all(Phase::Aborted);
             self.0.stop.closed().await;
         }

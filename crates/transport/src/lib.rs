@@ -1,7 +1,7 @@
 //! SIP on the wire: sockets, flows and flow tokens. RFC 3261 §18, RFC 3581, RFC 5626.
 //!
 //! [`bind`] opens the listeners; what they receive comes as [`Event`]s in batches, on the task that reads, to whoever
-//! implements [`Events`]. What is to be sent goes to a [`Flow`], which is a value: it can be copied, stored, put into a
+//! implements [`Sink`]. What is to be sent goes to a [`Flow`], which is a value: it can be copied, stored, put into a
 //! [`token`] and taken out of one. For UDP it stays good for ever; for a stream, until [`Event::FlowDown`].
 //!
 //! Answers go back to the flow that the request came in on, which is what RFC 3581 §4 and RFC 3261 §18.2.2 come to for every
@@ -12,6 +12,7 @@
 mod answer;
 mod config;
 mod flow;
+mod interfaces;
 mod keepalive;
 mod layer;
 mod mmsg;
@@ -28,6 +29,7 @@ use std::io;
 
 pub use config::{Config, InvalidListen, Listen};
 pub use flow::Flow;
+pub use interfaces::interfaces;
 pub use layer::{Transport, bind};
 pub use protocol::{Protocol, UnknownProtocol};
 pub use stats::{Counter, Stats};
@@ -49,7 +51,7 @@ pub enum Event {
 }
 
 /// Whoever takes what comes in.
-pub trait Events: Send + Sync + 'static {
+pub trait Sink: Send + Sync + 'static {
     /// Takes the events of one read, in their order. It runs on the reading task and must not wait; what it leaves in the
     /// batch is dropped.
     fn deliver(&self, batch: &mut Vec<Event>);

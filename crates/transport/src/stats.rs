@@ -21,39 +21,74 @@ impl Counter {
     }
 }
 
-/// What went through the sockets of this process since it started.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Datagrams received, keep-alives included.
-    pub datagrams_in: Counter,
-    /// Datagrams that the kernel has taken.
-    pub datagrams_out: Counter,
-    /// Bytes received over all transports.
-    pub bytes_in: Counter,
-    /// Bytes sent over all transports.
-    pub bytes_out: Counter,
-    /// Well-formed messages received.
-    pub messages_in: Counter,
-    /// Messages queued for sending, keep-alives not included.
-    pub messages_out: Counter,
-    /// What came in and was no acceptable message.
-    pub malformed: Counter,
-    /// Malformed requests that were answered.
-    pub malformed_answered: Counter,
-    /// Datagrams that were not sent: the queue was full or the kernel refused them.
-    pub datagrams_dropped: Counter,
-    /// Messages refused because the queue of their stream was full.
-    pub stream_queue_full: Counter,
-    /// Keep-alives received: CRLF pings and pongs, empty and zero datagrams.
-    pub keepalives: Counter,
-    /// STUN binding requests answered.
-    pub stun: Counter,
-    /// Streams accepted.
-    pub connections_accepted: Counter,
-    /// Streams refused because of a limit.
-    pub connections_refused: Counter,
-    /// Streams closed because nothing happened on them, or a message did not become complete.
-    pub connections_expired: Counter,
-    /// Streams open now.
-    pub connections_open: Counter,
+/// The struct and the table of its counters, from one list.
+macro_rules! stats {
+    ($($(#[doc = $help:literal])+ $name:ident,)*) => {
+        /// What went through the sockets of this process since it started.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $($(#[doc = $help])+ pub $name: Counter,)*
+        }
+
+        impl Stats {
+            /// Every counter: its name, what it counts, and how to read it.
+            pub const TABLE: &[(&str, &str, fn(&Self) -> u64)] = &[
+                $((stringify!($name), concat!($($help),+).trim_ascii(), |stats| stats.$name.get()),)*
+            ];
+        }
+    };
+}
+
+stats! {
+    /// Datagrams received, keep-alives included
+    datagrams_in,
+    /// Datagrams that the kernel has taken
+    datagrams_out,
+    /// Bytes received over all transports
+    bytes_in,
+    /// Bytes sent over all transports
+    bytes_out,
+    /// Well-formed messages received
+    messages_in,
+    /// Messages queued for sending
+    messages_out,
+    /// What came in and was no acceptable message
+    malformed,
+    /// Malformed requests that were answered
+    malformed_answered,
+    /// Datagrams that were not sent: the queue was full or the kernel refused them
+    datagrams_dropped,
+    /// Messages refused because the queue of their stream was full
+    stream_queue_full,
+    /// Keep-alives received: CRLF pings and pongs, empty and zero datagrams
+    keepalives,
+    /// STUN binding requests answered
+    stun,
+    /// Streams accepted
+    connections_accepted,
+    /// Streams refused because of a limit
+    connections_refused,
+    /// Streams closed because nothing happened on them, or a message did not become complete
+    connections_expired,
+    /// Streams open now
+    connections_open,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_reads_every_counter() {
+        let stats = Stats::default();
+        stats.datagrams_in.add(3);
+        stats.connections_open.add(2);
+        stats.connections_open.sub(1);
+        let read = |wanted: &str| {
+            let (_, help, value) = Stats::TABLE.iter().find(|(name, ..)| *name == wanted).unwrap();
+            (*help, value(&stats))
+        };
+        assert_eq!(read("datagrams_in"), ("Datagrams received, keep-alives included", 3));
+        assert_eq!(read("connections_open"), ("Streams open now", 1));
+    }
 }

@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use crate::{
-    Config, Event, Events, Flow, Stats, answer,
+    Config, Event, Flow, Sink, Stats, answer,
     flow::{Admission, Table},
     outbox::{Outbox, Phase},
 };
@@ -53,7 +53,7 @@ thread_local! {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) table: Arc<Table>,
-    pub(crate) events: Arc<dyn Events>,
+    pub(crate) sink: Arc<dyn Sink>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) now: fn() -> Instant,
     pub(crate) started: Instant,
@@ -93,7 +93,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     shared.table.insert(Arc::clone(&outbox));
     shared.stats.connections_accepted.add(1);
     shared.stats.connections_open.add(1);
-    shared.events.deliver(&mut vec![Event::FlowUp(flow)]);
+    shared.sink.deliver(&mut vec![Event::FlowUp(flow)]);
     if *stop.borrow() {
         // It was accepted at the last moment, after the others were closed.
         outbox.advance(Phase::Closing);
@@ -114,8 +114,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     tracing::debug!(?flow, ?ended, "stream closed");
     stream.finish();
     stream.shared.table.remove(flow.connection);
-    stream.shared.stats.connections_open.sub(1);
     drop(admission);
+    stream.shared.stats.connections_open.sub(1);
     drop(stop);
 }
 
@@ -241,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
         self.watch(batch.is_empty());
         if !batch.is_empty() {
-            self.shared.events.deliver(&mut batch);
+            self.shared.sink.deliver(&mut batch);
         }
     }
 
@@ -315,7 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         self.state = State::Finishing;
         self.outbox.advance(Phase::Closing);
         self.outbox.expect_by(self.shared.clock() + millis(LINGER));
-        self.shared.events.deliver(&mut vec![Event::FlowDown(*self.outbox.flow())]);
+        self.shared.sink.deliver(&mut vec![Event::FlowDown(*self.outbox.flow())]);
     }
 }
 

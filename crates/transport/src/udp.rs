@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    Event, Events, Flow, SendError, Stats, answer,
+    Event, Flow, SendError, Sink, Stats, answer,
     mmsg::{self, BATCH, Datagram, Kind, Room},
     stun,
 };
@@ -242,7 +242,7 @@ pub(crate) async fn write(listener: Arc<Listener>, mut stop: watch::Receiver<boo
 pub(crate) async fn read(
     listener: Arc<Listener>,
     limits: Limits,
-    events: Arc<dyn Events>,
+    sink: Arc<dyn Sink>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut room = Room::new();
@@ -257,7 +257,7 @@ pub(crate) async fn read(
         }
         let full = listener.receive(&limits, &mut room, &mut batch);
         if !batch.is_empty() {
-            events.deliver(&mut batch);
+            sink.deliver(&mut batch);
             batch.clear();
         }
         listener.flush();

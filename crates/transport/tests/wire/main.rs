@@ -13,7 +13,7 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::timeout,
 };
-use transport::{Config, Event, Events, Flow, Protocol, Transport};
+use transport::{Config, Event, Flow, Protocol, Sink, Transport};
 
 /// Nothing on loopback takes so long: what has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ struct Forward {
     batches: UnboundedSender<usize>,
 }
 
-impl Events for Forward {
+impl Sink for Forward {
     fn deliver(&self, batch: &mut Vec<Event>) {
         let _ = self.batches.send(batch.len());
         for event in batch.drain(..) {

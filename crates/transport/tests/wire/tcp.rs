@@ -145,7 +145,6 @@ async fn drained(node: &Node, left: u64) {
         while node.transport.stats().connections_open.get() > left {
             tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     })
     .await
     .expect("connections end");
@@ -303,7 +302,7 @@ async fn shutdown_reports_every_flow_down_and_waits_for_no_peer() {
     node.up().await;
     node.up().await;
     let addr = node.transport.listeners()[0].addr;
-    timeout(PATIENCE, node.transport.shutdown(Duration::from_millis(50))).await.expect("an end");
+    timeout(PATIENCE, node.transport.shutdown()).await.expect("an end");
     node.down().await;
     node.down().await;
     assert_eq!(node.transport.stats().connections_open.get(), 0);

@@ -142,7 +142,7 @@ async fn a_flow_is_good_after_a_restart() {
     let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     phone.send_to(&options(Protocol::Udp, 1), listen.addr).await.unwrap();
     let (flow, _) = node.message().await;
-    node.transport.shutdown(PATIENCE).await;
+    node.transport.shutdown().await;
     drop(node);
     let node = Node::start(config(&[&listen.to_string()])).await;
     assert!(node.transport.is_open(&flow));
@@ -273,7 +273,7 @@ async fn errors_name_the_listener() {
 
 async fn bind_error(listen: &str) -> Error {
     struct Nobody;
-    impl transport::Events for Nobody {
+    impl transport::Sink for Nobody {
         fn deliver(&self, _: &mut Vec<transport::Event>) {}
     }
     let clock = || unreachable!("nothing starts");
