@@ -97,6 +97,30 @@ async fn what_one_flush_leaves_is_sent_in_order_by_the_writer() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_tasks_send_at_once_and_each_in_its_order() {
+    let node = Node::start(config(&["udp:127.0.0.1:0"])).await;
+    let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let flow = Flow::udp(node.transport.listeners()[0].addr, phone.local_addr().unwrap());
+    for task in 0..4 {
+        let transport = node.transport.clone();
+        tokio::spawn(async move {
+            for n in 0..40 {
+                transport.send(&flow, Bytes::from(vec![task, n])).unwrap();
+                transport.flush();
+            }
+        });
+    }
+    let mut next = [0; 4];
+    for _ in 0..160 {
+        let datagram = receive(&phone).await.0;
+        let [task, n] = datagram[..] else { panic!("{datagram:?}") };
+        assert_eq!(n, next[usize::from(task)]);
+        next[usize::from(task)] += 1;
+    }
+    assert_eq!(next, [40; 4]);
+}
+
 #[tokio::test]
 async fn a_wildcard_listener_answers_from_the_address_asked() {
     let mut node = Node::start(config(&["udp:0.0.0.0:0"])).await;
