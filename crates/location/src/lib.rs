@@ -1,1 +1,200 @@
-//! The location service and the subscriber directory.
+//! The location service (RFC 3261 §10) and the subscriber directory (RFC 3261 §22).
+//!
+//! This crate loads and saves; it decides nothing. A [`registrar::Record`] holds all bindings of one
+//! address-of-record and is replaced as a whole by compare-and-set on its version, so that two cores that process
+//! two REGISTERs for one user at a time cannot lose either.
+//!
+//! - [`LocationStore`] and [`Directory`] are what a database has to offer, always for a whole batch.
+//! - [`Database`] is a database of the operator's choice, by URL; [`Memory`] is the reference implementation for one
+//!   process and for simulations.
+//! - [`Service`] stands between the protocol engines, which must not wait, and a store, which takes time: it collects
+//!   what is asked while a statement is on its way into the next one (group commit).
+//!
+//! # Versions never come back
+//!
+//! A row whose bindings are long over is deleted, and the same address-of-record may register again later. If its
+//! version then started at 1, a save that was read before the deletion could find its expected version again and
+//! undo what it has never seen. So a version is never below the milliseconds of the newest registration in the record
+//! ([`next_version`]), and [`SWEEP_GRACE`] keeps a row longer than any two clocks of the cluster are apart.
+
+use std::fmt;
+use std::future::Future;
+
+use registrar::{Binding, Record, UnixTime};
+use sip::Aor;
+
+mod batch;
+mod dialect;
+mod error;
+mod memory;
+mod sql;
+mod sqlite;
+mod stored;
+
+pub use batch::{Full, Handle, Limits, Operation, Service};
+pub use error::Error;
+pub use memory::Memory;
+pub use sql::Database;
+pub use sqlite::Sqlite;
+pub use stored::{SWEEP_GRACE, next_version};
+
+/// What an engine asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// The record of an address-of-record and, when the same request has to be authenticated, the credentials of a user.
+    Load {
+        /// Whose record.
+        aor: Aor,
+        /// Whose credentials.
+        user: Option<User>,
+    },
+    /// The credentials of a user.
+    Credentials(User),
+    /// Replace a record.
+    Save(Save),
+}
+
+/// A record and the version that it replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Save {
+    /// Whose record.
+    pub aor: Aor,
+    /// The version that the change was made from; 0 when there was no row.
+    pub expected: u64,
+    /// What is to be stored; its `version` is not looked at.
+    pub record: Record,
+}
+
+/// What an engine gets. Nothing else is ever answered: a question that the store cannot answer is `Unavailable`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Query::Load`].
+    Loaded {
+        /// Version 0 and empty when nothing is stored.
+        record: Record,
+        /// `None` when no user was asked for, `Some(None)` for a user that does not exist.
+        credentials: Option<Option<Credentials>>,
+    },
+    /// To [`Query::Credentials`]: `None` for a user that does not exist.
+    Credentials(Option<Credentials>),
+    /// To [`Query::Save`]: it is durable.
+    Saved {
+        /// Of the record now.
+        version: u64,
+    },
+    /// To [`Query::Save`]: the record is not at the expected version any more. Nothing was stored.
+    Conflict,
+    /// The store is down or too slow. A save may or may not have happened.
+    Unavailable,
+}
+
+/// What became of one [`Save`] of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// Stored, with this version.
+    Version(u64),
+    /// The record was at another version than the expected one.
+    Conflict,
+}
+
+/// A user in a realm, the key of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct User {
+    /// The user name of the credentials.
+    pub name: String,
+    /// The protection domain, RFC 3261 §22.1.
+    pub realm: String,
+}
+
+/// What proves a user's password without being it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// `MD5(user:realm:password)`, lower-case hex.
+    pub ha1_md5: String,
+    /// `SHA-256(user:realm:password)`, lower-case hex (RFC 8760).
+    pub ha1_sha256: String,
+}
+
+/// Whoever has the HA1 can log in with it, so it is not shown.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(***)")
+    }
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// In the order of the addresses-of-record.
+    pub items: Vec<T>,
+    /// Where the next part starts after; `None` when this was the last one.
+    pub next: Option<Aor>,
+}
+
+/// Where records are kept.
+pub trait LocationStore: Send + Sync + 'static {
+    /// The records of these addresses-of-record, in their order; version 0 and empty where nothing is stored.
+    fn load(&self, aors: &[Aor]) -> impl Future<Output = Result<Vec<Record>, Error>> + Send;
+
+    /// Compare-and-set of these records, in their order, as if one after the other: of two saves of one record that
+    /// expect the same version the second is a conflict. When it returns, the stored ones are durable.
+    fn save(&self, saves: &[Save]) -> impl Future<Output = Result<Vec<Saved>, Error>> + Send;
+
+    /// Deletes up to `limit` records that are over for [`SWEEP_GRACE`], oldest first, and says how many.
+    fn sweep(&self, now: UnixTime, limit: u32) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// The live bindings that came through `edge`, of up to `limit` addresses-of-record.
+    fn flows_of(
+        &self,
+        edge: &str,
+        now: UnixTime,
+        after: Option<&Aor>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Page<(Aor, Binding)>, Error>> + Send;
+
+    /// Up to `limit` records.
+    fn list(
+        &self,
+        after: Option<&Aor>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Page<(Aor, Record)>, Error>> + Send;
+
+    /// Removes the bindings of `aor` whatever they are; true if there were any. The version goes on.
+    fn remove(&self, aor: &Aor) -> impl Future<Output = Result<bool, Error>> + Send {
+        async move {
+            loop {
+                let record = self.load(std::slice::from_ref(aor)).await?.pop().unwrap_or_default();
+                if record.bindings.is_empty() {
+                    return Ok(false);
+                }
+                let empty = Record { version: record.version, bindings: Vec::new() };
+                let save = Save { aor: aor.clone(), expected: record.version, record: empty };
+                if let [Saved::Version(_)] = self.save(&[save]).await?[..] {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+}
+
+/// Where credentials are kept.
+pub trait Directory: Send + Sync + 'static {
+    /// The credentials of these users, in their order.
+    fn credentials(
+        &self,
+        users: &[User],
+    ) -> impl Future<Output = Result<Vec<Option<Credentials>>, Error>> + Send;
+
+    /// Adds a user or replaces the credentials of one.
+    fn put(&self, user: &User, credentials: &Credentials) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Removes a user; true if there was one.
+    fn remove_user(&self, user: &User) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Up to `limit` users in order, those after `after`.
+    fn users(
+        &self,
+        after: Option<&User>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<User>, Error>> + Send;
+}

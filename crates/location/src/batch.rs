@@ -1,0 +1,251 @@
+//! Group commit and batched lookups, between engines that must not wait and a store that takes time.
+//!
+//! Questions are put into two bounded queues, one for reads and one for writes, so that a lookup never waits for a
+//! commit. A worker takes everything that has gathered in its queue as one batch. A question that finds its worker
+//! idle goes at once and alone; under load a batch is what came in while the last one was on its way. Nobody waits
+//! for a batch to fill.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sip::Aor;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::{Answer, Credentials, Directory, Error, LocationStore, Query, Save, Saved, User};
+
+/// How much a service takes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Questions that may wait in each queue. A queue that is full is overload, and a longer one would only answer
+    /// people who have given up.
+    pub queue: usize,
+    /// Questions of one batch.
+    pub batch: usize,
+    /// A store that takes longer is as good as down.
+    pub timeout: Duration,
+    /// Reads that may be on their way at a time.
+    pub readers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { queue: 4_096, batch: 128, timeout: Duration::from_secs(2), readers: 2 }
+    }
+}
+
+/// What a worker has done, for whoever measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Records and credentials were read.
+    Load,
+    /// Records were saved.
+    Save,
+}
+
+/// A store with workers. What it needs to [`start`](Self::start).
+pub struct Service<S, A, O> {
+    /// What is asked.
+    pub store: Arc<S>,
+    /// How much is taken on.
+    pub limits: Limits,
+    /// The monotonic clock, for the times that are observed.
+    pub now: fn() -> Instant,
+    /// Takes every answer with the id of its question. Called in a worker: it must not wait.
+    pub answer: A,
+    /// Told of every batch: how long it took and how many questions it held.
+    pub observe: O,
+}
+
+/// The queue is full, or its service has ended. The question was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the location service takes no more questions")]
+pub struct Full;
+
+/// Where questions are put. When the last handle is dropped, the workers answer what is left, and end.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    reads: mpsc::Sender<Read>,
+    saves: mpsc::Sender<(u64, Save)>,
+}
+
+impl Handle {
+    /// Asks without waiting; the answer comes with the same `id`, exactly once.
+    ///
+    /// # Errors
+    /// When too many questions wait already.
+    pub fn ask(&self, id: u64, query: Query) -> Result<(), Full> {
+        match query {
+            Query::Load { aor, user } => {
+                self.reads.try_send(Read { id, aor: Some(aor), user }).map_err(|_| Full)
+            }
+            Query::Credentials(user) => {
+                self.reads.try_send(Read { id, aor: None, user: Some(user) }).map_err(|_| Full)
+            }
+            Query::Save(save) => self.saves.try_send((id, save)).map_err(|_| Full),
+        }
+    }
+}
+
+impl<S, A, O> Service<S, A, O>
+where
+    S: LocationStore + Directory,
+    A: Fn(u64, Answer) + Send + Sync + 'static,
+    O: Fn(Operation, Duration, usize) + Send + Sync + 'static,
+{
+    /// Starts the workers on the current runtime.
+    pub fn start(self) -> Handle {
+        let (reads, read_queue) = mpsc::channel(self.limits.queue.max(1));
+        let (saves, save_queue) = mpsc::channel(self.limits.queue.max(1));
+        let readers = self.limits.readers.max(1);
+        let shared = Arc::new(Shared { service: self, is_down: AtomicBool::new(false) });
+        let read_queue = Arc::new(Mutex::new(read_queue));
+        for _ in 0..readers {
+            tokio::spawn(Arc::clone(&shared).read(Arc::clone(&read_queue)));
+        }
+        tokio::spawn(shared.save(save_queue));
+        Handle { reads, saves }
+    }
+}
+
+/// A [`Query::Load`], or without `aor` a [`Query::Credentials`].
+#[derive(Debug)]
+struct Read {
+    id: u64,
+    aor: Option<Aor>,
+    user: Option<User>,
+}
+
+struct Shared<S, A, O> {
+    service: Service<S, A, O>,
+    is_down: AtomicBool,
+}
+
+impl<S, A, O> Shared<S, A, O>
+where
+    S: LocationStore + Directory,
+    A: Fn(u64, Answer) + Send + Sync + 'static,
+    O: Fn(Operation, Duration, usize) + Send + Sync + 'static,
+{
+    async fn read(self: Arc<Self>, queue: Arc<Mutex<mpsc::Receiver<Read>>>) {
+        let limit = self.service.limits.batch.max(1);
+        let mut batch = Vec::with_capacity(limit);
+        loop {
+            let count = queue.lock().await.recv_many(&mut batch, limit).await;
+            if count == 0 {
+                return;
+            }
+            let started = (self.service.now)();
+            let (records, credentials) = tokio::join!(self.records(&batch), self.credentials(&batch));
+            self.observe(Operation::Load, started, count);
+            for read in batch.drain(..) {
+                let answer = answer_to(&read, records.as_ref(), credentials.as_ref());
+                (self.service.answer)(read.id, answer);
+            }
+        }
+    }
+
+    async fn save(self: Arc<Self>, mut queue: mpsc::Receiver<(u64, Save)>) {
+        let limit = self.service.limits.batch.max(1);
+        let mut batch = Vec::with_capacity(limit);
+        loop {
+            let count = queue.recv_many(&mut batch, limit).await;
+            if count == 0 {
+                return;
+            }
+            let (ids, saves): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+            let started = (self.service.now)();
+            let saved = self.within(self.service.store.save(&saves)).await;
+            self.observe(Operation::Save, started, count);
+            let mut saved = saved.into_iter().flatten();
+            for id in ids {
+                let answer = match saved.next() {
+                    Some(Saved::Version(version)) => Answer::Saved { version },
+                    Some(Saved::Conflict) => Answer::Conflict,
+                    None => Answer::Unavailable,
+                };
+                (self.service.answer)(id, answer);
+            }
+        }
+    }
+
+    /// The records of a batch, each address-of-record asked for once.
+    async fn records(&self, batch: &[Read]) -> Option<BTreeMap<Aor, registrar::Record>> {
+        let aors = distinct(batch.iter().filter_map(|read| read.aor.as_ref()));
+        if aors.is_empty() {
+            return Some(BTreeMap::new());
+        }
+        let records = self.within(self.service.store.load(&aors)).await?;
+        Some(aors.into_iter().zip(records).collect())
+    }
+
+    /// The credentials of a batch, each user asked for once.
+    async fn credentials(&self, batch: &[Read]) -> Option<BTreeMap<User, Option<Credentials>>> {
+        let users = distinct(batch.iter().filter_map(|read| read.user.as_ref()));
+        if users.is_empty() {
+            return Some(BTreeMap::new());
+        }
+        let credentials = self.within(self.service.store.credentials(&users)).await?;
+        Some(users.into_iter().zip(credentials).collect())
+    }
+
+    /// The result in time, or nothing. Says once when the store goes away and once when it is back.
+    async fn within<T>(&self, statement: impl Future<Output = Result<T, Error>>) -> Option<T> {
+        let limit = self.service.limits.timeout;
+        let result = match tokio::time::timeout(limit, statement).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::TimedOut(limit)),
+        };
+        match result {
+            Ok(found) => {
+                if self.is_down.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the location store is back");
+                }
+                Some(found)
+            }
+            Err(error) => {
+                if self.is_down.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(%error, "the location store is still unavailable");
+                } else {
+                    tracing::warn!(%error, "the location store is unavailable");
+                }
+                None
+            }
+        }
+    }
+
+    fn observe(&self, operation: Operation, started: Instant, count: usize) {
+        let took = (self.service.now)().saturating_duration_since(started);
+        (self.service.observe)(operation, took, count);
+    }
+}
+
+fn answer_to(
+    read: &Read,
+    records: Option<&BTreeMap<Aor, registrar::Record>>,
+    credentials: Option<&BTreeMap<User, Option<Credentials>>>,
+) -> Answer {
+    let credentials = match &read.user {
+        None => None,
+        Some(user) => match credentials {
+            None => return Answer::Unavailable,
+            Some(found) => Some(found.get(user).cloned().flatten()),
+        },
+    };
+    match (&read.aor, records) {
+        (None, _) => Answer::Credentials(credentials.flatten()),
+        (Some(_), None) => Answer::Unavailable,
+        (Some(aor), Some(found)) => {
+            Answer::Loaded { record: found.get(aor).cloned().unwrap_or_default(), credentials }
+        }
+    }
+}
+
+fn distinct<'a, T: Ord + Clone + 'a>(values: impl Iterator<Item = &'a T>) -> Vec<T> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    values.into_iter().cloned().collect()
+}

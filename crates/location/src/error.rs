@@ -1,0 +1,18 @@
+//! What can go wrong with a store.
+
+/// A store did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL names no database that can be used. The URL itself is not shown: it may hold a password.
+    #[error("database URL: {0}")]
+    Url(&'static str),
+    /// The database refused or is gone.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("database schema: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// It did not answer in time.
+    #[error("database did not answer within {0:?}")]
+    TimedOut(std::time::Duration),
+}

@@ -1,0 +1,82 @@
+//! Records and stores for the tests of this crate.
+
+use std::path::Path;
+
+use location::{Credentials, Database, LocationStore, Memory, Save, Saved, User};
+use registrar::{Binding, Record, UnixTime};
+use sip::Aor;
+use tempfile::TempDir;
+
+pub(crate) const NOW: UnixTime = UnixTime(1_700_000_000);
+
+pub(crate) fn aor(user: &str) -> Aor {
+    Aor::parse(&format!("{user}@example.com")).unwrap()
+}
+
+pub(crate) fn user(name: &str) -> User {
+    User { name: name.to_owned(), realm: "example.com".to_owned() }
+}
+
+pub(crate) fn credentials(text: &str) -> Credentials {
+    Credentials { ha1_md5: format!("md5 {text}"), ha1_sha256: format!("sha {text}") }
+}
+
+/// A binding that was made at `at` for an hour through `edge`.
+pub(crate) fn binding(contact: &str, edge: &str, at: UnixTime) -> Binding {
+    Binding {
+        contact: contact.to_owned(),
+        params: ";audio;+sip.instance=\"<urn:uuid:1>\"".to_owned(),
+        q: 500,
+        expires_at: at.after(3_600),
+        call_id: "call".to_owned(),
+        cseq: 1,
+        path: vec![format!("<sip:token@{edge};lr;ob>"), "<sip:\u{e9}'\"%00@b;lr>".to_owned()],
+        instance: Some("urn:uuid:1".to_owned()),
+        reg_id: Some(1),
+        user_agent: "Phone".to_owned(),
+        edge: edge.to_owned(),
+        source: "udp:192.0.2.1:5060".to_owned(),
+        registered_at: at,
+        updated_at: at,
+        written_by: "core-1".to_owned(),
+    }
+}
+
+pub(crate) fn save(user: &str, expected: u64, bindings: Vec<Binding>) -> Save {
+    Save { aor: aor(user), expected, record: Record { version: 0, bindings } }
+}
+
+/// Saves one record from version `expected` on and gives its new version.
+pub(crate) async fn saved(
+    store: &impl LocationStore,
+    user: &str,
+    expected: u64,
+    bindings: Vec<Binding>,
+) -> u64 {
+    match store.save(&[save(user, expected, bindings)]).await.unwrap()[..] {
+        [Saved::Version(version)] => version,
+        ref other => panic!("{user} at {expected}: {other:?}"),
+    }
+}
+
+pub(crate) async fn loaded(store: &impl LocationStore, user: &str) -> Record {
+    store.load(&[aor(user)]).await.unwrap().remove(0)
+}
+
+pub(crate) fn memory() -> Memory {
+    Memory::default()
+}
+
+/// A new database file and its folder, which lives as long as the test.
+pub(crate) async fn sqlite() -> (Database, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (open(folder.path()).await, folder)
+}
+
+pub(crate) async fn open(folder: &Path) -> Database {
+    Database::open(&url(folder)).await.unwrap()
+}
+
+pub(crate) fn url(folder: &Path) -> String {
+    format!("sqlite:{}", folder.join("signalbox.db").display())
+}

@@ -1,0 +1,96 @@
+//! What a file can do and a process's memory cannot: several processes, and a life after them.
+
+use std::sync::Arc;
+
+use crate::common::{self, NOW, binding, credentials, loaded, open, save, saved, url, user};
+use location::{Database, Directory, Error, LocationStore, Saved};
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let (store, folder) = common::sqlite().await;
+    let version = saved(&store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
+    store.put(&user("alice"), &credentials("1")).await.unwrap();
+    store.close().await;
+
+    let store = open(folder.path()).await;
+    assert_eq!(loaded(&store, "alice").await.version, version);
+    assert_eq!(store.credentials(&[user("alice")]).await.unwrap(), [Some(credentials("1"))]);
+    assert_eq!(store.flows_of("edge", NOW, None, 10).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_may_create_the_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(folder.path());
+    let openings: Vec<_> = (0..6)
+        .map(|_| {
+            tokio::spawn({
+                let url = url.clone();
+                async move { Database::open(&url).await }
+            })
+        })
+        .collect();
+    for opening in openings {
+        opening.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_update_is_lost_between_two_processes() {
+    const TASKS: usize = 4;
+    const UPDATES: usize = 50;
+    let (one, folder) = common::sqlite().await;
+    let stores = [Arc::new(one), Arc::new(open(folder.path()).await)];
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let store = Arc::clone(&stores[task % stores.len()]);
+            tokio::spawn(async move {
+                for update in 0..UPDATES {
+                    add_contact(&store, &format!("sip:{update}@192.0.2.{task}")).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut contacts: Vec<_> =
+        loaded(&*stores[0], "alice").await.bindings.into_iter().map(|binding| binding.contact).collect();
+    contacts.sort();
+    contacts.dedup();
+    assert_eq!(contacts.len(), TASKS * UPDATES);
+}
+
+/// Reads, adds and saves until no other task was faster.
+async fn add_contact(store: &Database, contact: &str) {
+    loop {
+        let mut record = loaded(store, "alice").await;
+        record.bindings.push(binding(contact, "edge", NOW));
+        let done = store.save(&[save("alice", record.version, record.bindings)]).await.unwrap();
+        if matches!(done[..], [Saved::Version(_)]) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_one_process_commits_the_other_reads() {
+    let (one, folder) = common::sqlite().await;
+    let two = open(folder.path()).await;
+    let version = saved(&one, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
+    assert_eq!(loaded(&two, "alice").await.version, version);
+    let version = saved(&two, "alice", version, vec![]).await;
+    assert_eq!(loaded(&one, "alice").await.version, version);
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_used_is_refused_without_showing_it() {
+    for url in ["mysql://signalbox:secret@db/signalbox", "signalbox.db", ""] {
+        let error = Database::open(url).await.unwrap_err();
+        assert!(matches!(error, Error::Url(_)), "{url}");
+        assert!(!error.to_string().contains("secret"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let missing = format!("sqlite:{}", folder.path().join("no/such/folder/x.db").display());
+    assert!(matches!(Database::open(&missing).await, Err(Error::Database(_))));
+}

@@ -1,0 +1,275 @@
+//! What every store has to do, run on each of them.
+
+use crate::common::{NOW, aor, binding, credentials, loaded, save, saved, user};
+use location::{Directory, LocationStore, SWEEP_GRACE, Saved};
+use registrar::{Record, UnixTime};
+
+/// One test function per store for each of these rules.
+macro_rules! contract {
+    ($($rule:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $rule() { super::$rule(&crate::common::memory()).await; })*
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $rule() {
+                let (store, _folder) = crate::common::sqlite().await;
+                super::$rule(&store).await;
+            })*
+        }
+        mod sqlite_in_memory {
+            $(#[tokio::test] async fn $rule() {
+                super::$rule(&location::Database::open("sqlite::memory:").await.unwrap()).await;
+            })*
+        }
+    };
+}
+
+contract!(
+    what_is_saved_is_loaded,
+    a_batch_keeps_its_order,
+    only_the_expected_version_is_replaced,
+    a_batch_is_its_saves_one_after_the_other,
+    large_batches_are_like_small_ones,
+    only_what_is_long_over_is_swept,
+    the_sweeper_takes_the_oldest_first,
+    a_version_never_comes_back,
+    flows_are_found_by_edge,
+    flows_come_in_pages,
+    flows_of_a_moved_binding_are_at_its_new_edge,
+    records_are_listed_in_pages,
+    removing_keeps_the_version,
+    credentials_are_per_user_and_realm,
+    users_are_listed_in_pages,
+);
+
+async fn what_is_saved_is_loaded(store: &impl LocationStore) {
+    assert_eq!(loaded(store, "alice").await, Record::default());
+    let mut bindings = vec![binding("sip:a@192.0.2.1", "edge-a", NOW), binding("sip:b@[::1]", "edge-b", NOW)];
+    bindings[1].instance = None;
+    bindings[1].reg_id = None;
+    bindings[1].path.clear();
+    let version = saved(store, "alice", 0, bindings.clone()).await;
+    assert_eq!(loaded(store, "alice").await, Record { version, bindings: bindings.clone() });
+    bindings.pop();
+    let next = saved(store, "alice", version, bindings.clone()).await;
+    assert!(next > version);
+    assert_eq!(loaded(store, "alice").await, Record { version: next, bindings });
+}
+
+async fn a_batch_keeps_its_order(store: &impl LocationStore) {
+    assert_eq!(store.load(&[]).await.unwrap(), []);
+    assert_eq!(store.save(&[]).await.unwrap(), []);
+    let bob = saved(store, "bob", 0, vec![binding("sip:b@192.0.2.1", "edge", NOW)]).await;
+    let saves = [
+        save("carol", 0, vec![binding("sip:c@192.0.2.1", "edge", NOW)]),
+        save("bob", bob + 1, vec![]),
+        save("alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]),
+    ];
+    let done = store.save(&saves).await.unwrap();
+    assert!(matches!(done[..], [Saved::Version(_), Saved::Conflict, Saved::Version(_)]), "{done:?}");
+    let found =
+        store.load(&[aor("bob"), aor("nobody"), aor("alice"), aor("carol"), aor("bob")]).await.unwrap();
+    let contacts: Vec<_> =
+        found.iter().map(|record| record.bindings.first().map(|binding| binding.contact.as_str())).collect();
+    let expected = [
+        Some("sip:b@192.0.2.1"),
+        None,
+        Some("sip:a@192.0.2.1"),
+        Some("sip:c@192.0.2.1"),
+        Some("sip:b@192.0.2.1"),
+    ];
+    assert_eq!(contacts, expected);
+}
+
+async fn only_the_expected_version_is_replaced(store: &impl LocationStore) {
+    let first = saved(store, "alice", 0, vec![binding("sip:1@192.0.2.1", "edge", NOW)]).await;
+    for stale in [0, first - 1, first + 1, u64::MAX] {
+        let done = store.save(&[save("alice", stale, vec![])]).await.unwrap();
+        assert_eq!(done, [Saved::Conflict], "{stale}");
+    }
+    // Nothing to replace either.
+    assert_eq!(store.save(&[save("bob", 5, vec![])]).await.unwrap(), [Saved::Conflict]);
+    assert_eq!(loaded(store, "bob").await, Record::default());
+    assert_eq!(loaded(store, "alice").await.bindings[0].contact, "sip:1@192.0.2.1");
+}
+
+async fn a_batch_is_its_saves_one_after_the_other(store: &impl LocationStore) {
+    let contact = |text: &str| vec![binding(text, "edge", NOW)];
+    let first = saved(store, "alice", 0, contact("sip:0@192.0.2.1")).await;
+    let next = location::next_version(first, &Record { version: 0, bindings: contact("sip:1@192.0.2.1") });
+    let done = store
+        .save(&[
+            save("alice", first + 7, contact("sip:stale@192.0.2.1")),
+            save("alice", first, contact("sip:1@192.0.2.1")),
+            save("alice", first, contact("sip:late@192.0.2.1")),
+            save("alice", next, contact("sip:2@192.0.2.1")),
+            save("bob", 0, contact("sip:b@192.0.2.1")),
+            save("bob", 0, contact("sip:late@192.0.2.1")),
+        ])
+        .await
+        .unwrap();
+    let is_stored: Vec<_> = done.iter().map(|saved| matches!(saved, Saved::Version(_))).collect();
+    assert_eq!(is_stored, [false, true, false, true, true, false]);
+    let alice = loaded(store, "alice").await;
+    assert_eq!(alice.bindings[0].contact, "sip:2@192.0.2.1");
+    assert_eq!(done[3], Saved::Version(alice.version));
+    assert_eq!(loaded(store, "bob").await.bindings[0].contact, "sip:b@192.0.2.1");
+}
+
+async fn large_batches_are_like_small_ones(store: &impl LocationStore) {
+    for count in [2, 8, 9, 128, 129, 300] {
+        let name = |n: usize| format!("u{count}-{n}");
+        let bindings = |n: usize| vec![binding(&format!("sip:{n}@192.0.2.1"), "edge", NOW)];
+        let inserts: Vec<_> = (0..count).map(|n| save(&name(n), 0, bindings(n))).collect();
+        let versions = store.save(&inserts).await.unwrap();
+        let updates: Vec<_> = versions
+            .iter()
+            .enumerate()
+            .map(|(n, saved)| match saved {
+                Saved::Version(version) => save(&name(n), *version, bindings(n + 1)),
+                Saved::Conflict => panic!("{n} of {count} was not there"),
+            })
+            .collect();
+        let versions = store.save(&updates).await.unwrap();
+        let aors: Vec<_> = (0..count).map(|n| aor(&name(n))).collect();
+        for (n, record) in store.load(&aors).await.unwrap().into_iter().enumerate() {
+            assert_eq!(record.bindings, bindings(n + 1));
+            assert_eq!(versions[n], Saved::Version(record.version));
+        }
+    }
+}
+
+async fn only_what_is_long_over_is_swept(store: &impl LocationStore) {
+    saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
+    let over = NOW.after(3_600);
+    assert_eq!(store.sweep(over.after(SWEEP_GRACE), 10).await.unwrap(), 0);
+    assert_eq!(loaded(store, "alice").await.bindings.len(), 1);
+    assert_eq!(store.sweep(over.after(SWEEP_GRACE + 1), 10).await.unwrap(), 1);
+    assert_eq!(loaded(store, "alice").await, Record::default());
+    assert_eq!(store.flows_of("edge", NOW, None, 10).await.unwrap().items, []);
+    // One binding that lives keeps the record.
+    let two =
+        vec![binding("sip:a@192.0.2.1", "edge", NOW), binding("sip:b@192.0.2.1", "edge", NOW.after(9_000))];
+    saved(store, "bob", 0, two).await;
+    assert_eq!(store.sweep(over.after(SWEEP_GRACE + 1), 10).await.unwrap(), 0);
+}
+
+async fn the_sweeper_takes_the_oldest_first(store: &impl LocationStore) {
+    for (user, at) in [("alice", 30), ("bob", 10), ("carol", 20)] {
+        saved(store, user, 0, vec![binding("sip:a@192.0.2.1", "edge", NOW.after(at))]).await;
+    }
+    let late = NOW.after(100_000);
+    assert_eq!(store.sweep(late, 2).await.unwrap(), 2);
+    let left = store.list(None, 10).await.unwrap();
+    assert_eq!(left.items.iter().map(|(aor, _)| aor.clone()).collect::<Vec<_>>(), [aor("alice")]);
+    assert_eq!(store.sweep(late, 2).await.unwrap(), 1);
+    assert_eq!(store.sweep(late, 2).await.unwrap(), 0);
+}
+
+async fn a_version_never_comes_back(store: &impl LocationStore) {
+    // Registered and removed within a second, swept, and registered again: a save that has seen the first
+    // registration must not pass for one that has seen the last.
+    let first = saved(store, "alice", 0, vec![binding("sip:1@192.0.2.1", "edge", NOW)]).await;
+    let emptied = saved(store, "alice", first, vec![]).await;
+    assert_eq!(store.sweep(NOW.after(SWEEP_GRACE), 10).await.unwrap(), 0);
+    let swept_at = NOW.after(SWEEP_GRACE + 1);
+    assert_eq!(store.sweep(swept_at, 10).await.unwrap(), 1);
+    let again = saved(store, "alice", 0, vec![binding("sip:2@192.0.2.1", "edge", swept_at)]).await;
+    assert!(again > emptied && emptied > first, "{first} {emptied} {again}");
+    assert_eq!(store.save(&[save("alice", first, vec![])]).await.unwrap(), [Saved::Conflict]);
+}
+
+async fn flows_are_found_by_edge(store: &impl LocationStore) {
+    let two = vec![binding("sip:a@192.0.2.1", "edge-a", NOW), binding("sip:a@192.0.2.2", "edge-b", NOW)];
+    saved(store, "alice", 0, two.clone()).await;
+    let mut over = binding("sip:b@192.0.2.1", "edge-a", NOW);
+    over.expires_at = NOW;
+    saved(store, "bob", 0, vec![over]).await;
+    let page = store.flows_of("edge-b", NOW, None, 10).await.unwrap();
+    assert_eq!((page.items, page.next), (vec![(aor("alice"), two[1].clone())], None));
+    let page = store.flows_of("edge-a", NOW, None, 10).await.unwrap();
+    assert_eq!(page.items, [(aor("alice"), two[0].clone())]);
+    assert_eq!(store.flows_of("edge-c", NOW, None, 10).await.unwrap().items, []);
+}
+
+async fn flows_come_in_pages(store: &impl LocationStore) {
+    for n in 0..5 {
+        saved(store, &format!("u{n}"), 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
+    }
+    let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = store.flows_of("edge", NOW, after.as_ref(), 2).await.unwrap();
+        pages += 1;
+        found.extend(page.items.into_iter().map(|(aor, _)| aor));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, (0..5).map(|n| aor(&format!("u{n}"))).collect::<Vec<_>>());
+    assert_eq!(pages, 3);
+}
+
+async fn flows_of_a_moved_binding_are_at_its_new_edge(store: &impl LocationStore) {
+    let first = saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge-a", NOW)]).await;
+    let moved = binding("sip:a@192.0.2.1", "edge-b", NOW.after(10));
+    let second = saved(store, "alice", first, vec![moved.clone()]).await;
+    assert_eq!(store.flows_of("edge-a", NOW, None, 10).await.unwrap().items, []);
+    let mut refreshed = moved;
+    refreshed.updated_at = NOW.after(20);
+    saved(store, "alice", second, vec![refreshed.clone()]).await;
+    let page = store.flows_of("edge-b", NOW, None, 10).await.unwrap();
+    assert_eq!(page.items, [(aor("alice"), refreshed)]);
+}
+
+async fn records_are_listed_in_pages(store: &impl LocationStore) {
+    for user in ["carol", "alice", "bob"] {
+        saved(store, user, 0, vec![]).await;
+    }
+    let first = store.list(None, 2).await.unwrap();
+    assert_eq!(
+        first.items.iter().map(|(aor, _)| aor.clone()).collect::<Vec<_>>(),
+        [aor("alice"), aor("bob")]
+    );
+    let second = store.list(first.next.as_ref(), 2).await.unwrap();
+    assert_eq!(second.items.iter().map(|(aor, _)| aor.clone()).collect::<Vec<_>>(), [aor("carol")]);
+    assert_eq!(second.next, None);
+}
+
+async fn removing_keeps_the_version(store: &impl LocationStore) {
+    assert!(!store.remove(&aor("alice")).await.unwrap());
+    let version = saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
+    assert!(store.remove(&aor("alice")).await.unwrap());
+    let left = loaded(store, "alice").await;
+    assert!(left.version > version && left.bindings.is_empty());
+    assert!(!store.remove(&aor("alice")).await.unwrap());
+}
+
+async fn credentials_are_per_user_and_realm(store: &impl Directory) {
+    let elsewhere = location::User { realm: "example.org".to_owned(), ..user("alice") };
+    store.put(&user("alice"), &credentials("1")).await.unwrap();
+    store.put(&elsewhere, &credentials("2")).await.unwrap();
+    store.put(&user("alice"), &credentials("3")).await.unwrap();
+    let asked = [user("bob"), user("alice"), elsewhere.clone(), user("Alice")];
+    let found = store.credentials(&asked).await.unwrap();
+    assert_eq!(found, [None, Some(credentials("3")), Some(credentials("2")), None]);
+    assert_eq!(store.credentials(&[]).await.unwrap(), []);
+    assert!(store.remove_user(&user("alice")).await.unwrap());
+    assert!(!store.remove_user(&user("alice")).await.unwrap());
+    assert_eq!(store.credentials(&asked).await.unwrap(), [None, None, Some(credentials("2")), None]);
+}
+
+async fn users_are_listed_in_pages(store: &impl Directory) {
+    for name in ["carol", "alice", "bob"] {
+        store.put(&user(name), &credentials(name)).await.unwrap();
+    }
+    let first = store.users(None, 2).await.unwrap();
+    assert_eq!(first, [user("alice"), user("bob")]);
+    assert_eq!(store.users(first.last(), 2).await.unwrap(), [user("carol")]);
+}
+
+#[test]
+fn time_zero_sweeps_nothing() {
+    let store = crate::common::memory();
+    assert_eq!(store.swept(UnixTime(0), 10), 0);
+}
