@@ -1,6 +1,6 @@
 //! Metrics: counters, gauges and histograms whose handles are made once and cost a few nanoseconds afterwards.
 //!
-//! Names are without prefix and without the `_total` that a counter gets when it is written. A label value is a
+//! Names are without the prefix of the tier and without the `_total` that a counter gets when it is written. A label value is a
 //! handle of its own ([`Counters::with`]): take it at construction, not per message.
 
 use std::{
@@ -16,47 +16,55 @@ use prometheus_client::{
 
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 
+mod process;
+
 /// All metrics of a process; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Registry(Arc<Mutex<registry::Registry>>);
+pub struct Registry {
+    metrics: Arc<Mutex<registry::Registry>>,
+    prefix: Arc<str>,
+}
 
 impl Registry {
-    /// An empty registry whose names all start with this word and `_`.
+    /// A registry whose names all start with this word and `_`, and in which there is so far only what the operating
+    /// system knows: `process_cpu_seconds_total` and the like.
     pub fn new(prefix: &str) -> Self {
-        Self(Arc::new(Mutex::new(registry::Registry::with_prefix(prefix))))
+        let mut metrics = registry::Registry::default();
+        metrics.register_collector(Box::new(process::Process));
+        Self { metrics: Arc::new(Mutex::new(metrics)), prefix: prefix.into() }
     }
 
     /// Something that only grows.
     pub fn counter(&self, name: &str, help: &str) -> Counter {
         let counter = Counter::default();
-        self.open().register(name, help, counter.clone());
+        self.register(name, help, counter.clone());
         counter
     }
 
     /// Something that only grows, apart by labels.
     pub fn counters(&self, name: &str, help: &str) -> Counters {
         let family = Family::default();
-        self.open().register(name, help, family.clone());
+        self.register(name, help, family.clone());
         Counters(family)
     }
 
     /// Something that goes up and down.
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
         let gauge = Gauge::default();
-        self.open().register(name, help, gauge.clone());
+        self.register(name, help, gauge.clone());
         gauge
     }
 
     /// Something that goes up and down, apart by labels.
     pub fn gauges(&self, name: &str, help: &str) -> Gauges {
         let family = Family::default();
-        self.open().register(name, help, family.clone());
+        self.register(name, help, family.clone());
         Gauges(family)
     }
 
     /// Something that is looked up only when somebody reads the metrics, like the length of a queue.
     pub fn observed(&self, name: &str, help: &str, value: impl Fn() -> i64 + Send + Sync + 'static) {
-        self.open().register(name, help, Observed(Box::new(value)));
+        self.register(name, help, Observed(Box::new(value)));
     }
 
     /// How long something takes, in seconds, in the buckets of [`LATENCY`].
@@ -67,7 +75,7 @@ impl Registry {
     /// How large something is, in buckets with these upper ends.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let histogram = Histogram::new(buckets.iter().copied());
-        self.open().register(name, help, histogram.clone());
+        self.register(name, help, histogram.clone());
         histogram
     }
 
@@ -78,8 +86,13 @@ impl Registry {
         page
     }
 
+    fn register(&self, name: &str, help: &str, metric: impl registry::Metric) {
+        let name = format!("{}_{name}", self.prefix);
+        self.open().register(name, help, metric);
+    }
+
     fn open(&self) -> MutexGuard<'_, registry::Registry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
