@@ -9,7 +9,6 @@
 use std::{future, io, net::SocketAddr, sync::Arc};
 
 use axum::{
-    Router,
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
@@ -17,6 +16,9 @@ use axum::{
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{config::ConfigError, metrics::Registry};
+
+/// For the routes that a tier adds.
+pub use axum::{self, Router};
 
 /// A bound administration socket.
 #[derive(Debug)]
