@@ -4,7 +4,7 @@
 //! above `debug`: a formatted event costs more than forwarding the message.
 
 use std::{
-    env,
+    env::{self, VarError},
     fmt::{self, Display, Formatter, Write},
     io::{self, IsTerminal},
 };
@@ -19,8 +19,8 @@ use crate::config::ConfigError;
 ///
 /// The variable whose value is wrong.
 pub fn init() -> Result<(), ConfigError> {
-    let variable = |name| env::var(name).ok();
-    let logging = Logging::parse(variable(FILTER).as_deref(), variable(FORMAT).as_deref())?;
+    let (filter, format) = (variable(FILTER)?, variable(FORMAT)?);
+    let logging = Logging::parse(filter.as_deref(), format.as_deref())?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(logging.filter)
         .with_writer(io::stderr)
@@ -30,6 +30,14 @@ pub fn init() -> Result<(), ConfigError> {
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     };
     started.map_err(|error| ConfigError::new(FILTER, error))
+}
+
+fn variable(name: &str) -> Result<Option<String>, ConfigError> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(ConfigError::new(name, "not UTF-8")),
+    }
 }
 
 #[derive(Debug)]
