@@ -2,7 +2,7 @@
 
 use crate::{
     Params, ParseError, Uri,
-    lex::{is_lws, may_be_uri, quoted_len, trim},
+    lex::{cut, is_lws, may_be_uri, quoted_len, trim},
     params::Item,
     uri::is_scheme,
 };
@@ -26,7 +26,7 @@ impl<'a> NameAddr<'a> {
         let (display, rest) = split_display(value).ok_or(WRONG)?;
         let rest = std::str::from_utf8(rest).map_err(|_| WRONG)?;
         let (uri, params) = match rest.strip_prefix('<') {
-            Some(inner) => inner.split_once('>').ok_or(WRONG)?,
+            Some(inner) => cut(inner, b'>').ok_or(WRONG)?,
             None => split_addr_spec(rest)?,
         };
         if !is_uri(uri) {
@@ -75,7 +75,7 @@ fn split_addr_spec(text: &str) -> Result<(&str, &str), ParseError> {
 
 /// Enough of absoluteURI to tell it from garbage.
 fn is_uri(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) && may_be_uri(text)
+    cut(text, b':').is_some_and(|(scheme, _)| is_scheme(scheme)) && may_be_uri(text)
 }
 
 const WRONG: ParseError = ParseError::new("address");

@@ -83,6 +83,13 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
+/// What stands before and behind the first such byte of ASCII. The texts are short: a plain loop beats a search that
+/// has to get going.
+pub(crate) fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|it| it == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 /// The text without LWS behind it.
 pub(crate) fn trim_end(text: &str) -> &str {
     text.trim_end_matches([' ', '\t', '\r', '\n'])
@@ -149,7 +156,9 @@ impl<'a> Cursor<'a> {
 
     /// Reads past LWS, if there is any.
     pub(crate) fn lws(&mut self) {
-        self.take_while(is_lws);
+        if self.peek().is_some_and(is_lws) {
+            self.take_while(is_lws);
+        }
     }
 
     /// Reads one byte of ASCII if it is the next.

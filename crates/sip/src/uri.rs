@@ -9,7 +9,7 @@ use memchr::memchr;
 
 use crate::{
     Params, ParseError,
-    lex::{Cursor, may_be_uri, trim_end},
+    lex::{Cursor, cut, may_be_uri, trim_end},
 };
 
 /// The scheme of a URI, which compares ignoring case.
@@ -85,7 +85,7 @@ impl<'a> Host<'a> {
     pub(crate) fn parse_with_port(text: &'a str) -> Option<(Self, Option<u16>)> {
         let colon = match text.strip_prefix('[') {
             Some(inner) => inner.find(']').map(|at| at + 2),
-            None => text.find(':'),
+            None => text.bytes().position(|byte| byte == b':'),
         };
         let (host, rest) = text.split_at_checked(colon.unwrap_or(text.len()))?;
         let host = Self::parse(trim_end(host))?;
@@ -116,7 +116,7 @@ impl<'a> Uri<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Self, ParseError> {
         let text = std::str::from_utf8(text).map_err(|_| WRONG)?;
         check(text)?;
-        let (scheme, rest) = text.split_once(':').ok_or(WRONG)?;
+        let (scheme, rest) = cut(text, b':').ok_or(WRONG)?;
         let scheme = Scheme::parse(scheme).ok_or(WRONG)?;
         if rest.is_empty() {
             return Err(WRONG);
@@ -139,19 +139,21 @@ impl<'a> Uri<'a> {
 
     fn parse_sip(scheme: Scheme<'a>, rest: &'a str) -> Result<Self, ParseError> {
         // `;`, `?` and `/` are legal in a user part, `@` is legal nowhere but at its end.
-        let (userinfo, rest) = match rest.split_once('@') {
-            Some((_, rest)) if rest.contains('@') => return Err(WRONG),
+        let (userinfo, rest) = match cut(rest, b'@') {
+            Some((_, rest)) if rest.bytes().any(|byte| byte == b'@') => return Err(WRONG),
             Some((userinfo, rest)) => (Some(userinfo), rest),
             None => (None, rest),
         };
-        let (user, password) = match userinfo.map(|text| (text, text.split_once(':'))) {
+        let (user, password) = match userinfo.map(|text| (text, cut(text, b':'))) {
             Some(("", _) | (_, Some(("", _)))) => return Err(WRONG),
             Some((_, Some((user, password)))) => (Some(user), Some(password)),
             Some((user, None)) => (Some(user), None),
             None => (None, None),
         };
-        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
-        let (host_port, params) = rest.split_at_checked(rest.find(';').unwrap_or(rest.len())).ok_or(WRONG)?;
+        let (rest, headers) = cut(rest, b'?').unwrap_or((rest, ""));
+        let (host_port, params) = rest
+            .split_at_checked(rest.bytes().position(|byte| byte == b';').unwrap_or(rest.len()))
+            .ok_or(WRONG)?;
         let (host, port) = Host::parse_with_port(host_port).ok_or(WRONG)?;
         let params = Params::parse_in(params, "URI")?;
         Ok(Self { scheme, user, password, host, port, params, headers, rest: "", host_port })

@@ -47,17 +47,15 @@ pub struct Via<'a> {
 impl<'a> Transport<'a> {
     /// Known tokens ignoring case, others as they are.
     pub fn parse(token: &'a str) -> Self {
-        let known = [
-            ("UDP", Self::Udp),
-            ("TCP", Self::Tcp),
-            ("TLS", Self::Tls),
-            ("WSS", Self::Wss),
-            ("WS", Self::Ws),
-        ];
-        known
-            .into_iter()
-            .find(|(name, _)| token.eq_ignore_ascii_case(name))
-            .map_or(Self::Other(token), |(_, it)| it)
+        let is = |name: &str| token.eq_ignore_ascii_case(name);
+        match token.len() {
+            3 if is("UDP") => Self::Udp,
+            3 if is("TCP") => Self::Tcp,
+            3 if is("TLS") => Self::Tls,
+            3 if is("WSS") => Self::Wss,
+            2 if is("WS") => Self::Ws,
+            _ => Self::Other(token),
+        }
     }
 
     /// The token as Via writes it.
