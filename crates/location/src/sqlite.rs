@@ -364,3 +364,28 @@ const READERS: u32 = 2;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const OPEN_ATTEMPTS: u32 = 100;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every statement on the path of a request finds its rows by key, however many rows there are.
+    #[tokio::test]
+    async fn no_statement_walks_a_table() {
+        let store = Sqlite::open("sqlite::memory:").await.unwrap();
+        let sized = INSERT.0.iter().chain(&UPDATE.0).map(String::as_str);
+        let others = [LOAD, SWEEP, FORGET_EDGES, NOTE_EDGES, FLOWS_OF, CREDENTIALS, PUT, REMOVE_USER, USERS];
+        for statement in sized.chain(others) {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).fetch_all(&store.reader).await.unwrap();
+            for (.., step) in &plan {
+                let walks = ["location", "location_edge", "subscriber"].iter().any(|table| {
+                    *step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} "))
+                });
+                assert!(!walks, "{step}\n{statement}");
+                assert!(!step.contains("AUTOMATIC"), "{step}\n{statement}");
+            }
+        }
+    }
+}
