@@ -1,6 +1,5 @@
 //! A layer in virtual time, with everything that comes out of it written down.
 
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use transaction::{ClientId, Event, Ids, Layer, Output, Peer, ServerId, Timers};
 
 /// A hop of a test: its number, and whether messages may get lost on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Hop {
+pub(crate) enum Hop {
     Udp(u8),
     Tcp(u8),
 }
@@ -24,28 +23,51 @@ impl Peer for Hop {
 ///
 /// `> INVITE`, `> 180` was sent; `request INVITE`, `response 180`, `cancel`, `ack`, `stray 200`, `timeout`, `error`,
 /// `client ended`, `server ended` was told to the TU.
-pub struct Stage {
-    pub layer: Layer<Hop>,
+pub(crate) struct Stage {
+    pub(crate) layer: Layer<Hop>,
     start: Instant,
     now: u64,
-    pub log: Vec<(u64, String)>,
+    pub(crate) log: Vec<(u64, String)>,
     /// What was sent, in full.
-    pub sent: Vec<(Hop, Message)>,
+    pub(crate) sent: Vec<(Hop, Message)>,
     /// The server transactions that the TU was told of, oldest first.
-    pub servers: Vec<(ServerId, Request)>,
+    pub(crate) servers: Vec<(ServerId, Request)>,
+    /// What the TU was told of transactions it knows, in order.
+    pub(crate) told: Vec<Told>,
+}
+
+/// An event without its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Request(ServerId),
+    Cancel(ServerId),
+    Response(ClientId, StatusCode),
+    Timeout(ClientId),
+    Error(ClientId),
+    ClientEnded(ClientId),
+    ServerEnded(ServerId),
 }
 
 impl Stage {
     #[expect(clippy::disallowed_methods, reason = "any instant will do as the origin of virtual time")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let layer = Layer::new(Timers::default(), Ids::new([1; 32]));
-        Self { layer, start: Instant::now(), now: 0, log: Vec::new(), sent: Vec::new(), servers: Vec::new() }
+        Self {
+            layer,
+            start: Instant::now(),
+            now: 0,
+            log: Vec::new(),
+            sent: Vec::new(),
+            servers: Vec::new(),
+            told: Vec::new(),
+        }
     }
 
     /// Lets time pass until `ms`, timers firing exactly when they are due.
-    pub fn at(&mut self, ms: u64) -> &mut Self {
+    pub(crate) fn at(&mut self, ms: u64) -> &mut Self {
         while let Some(due) = self.layer.poll_timeout() {
-            let due = u64::try_from(due.duration_since(self.start).as_millis()).unwrap();
+            let due = u64::try_from(due.duration_since(self.start).as_millis())
+                .expect("a test of less than an aeon");
             if due > ms {
                 break;
             }
@@ -57,13 +79,13 @@ impl Stage {
         self
     }
 
-    pub fn receive(&mut self, message: impl Into<Message>, from: Hop) -> &mut Self {
+    pub(crate) fn receive(&mut self, message: impl Into<Message>, from: Hop) -> &mut Self {
         let now = self.instant();
         self.layer.receive(message.into(), from, now);
         self.drain()
     }
 
-    pub fn request(&mut self, request: Request, to: Hop) -> ClientId {
+    pub(crate) fn request(&mut self, request: Request, to: Hop) -> ClientId {
         let now = self.instant();
         let id = self.layer.request(request, to, now);
         self.drain();
@@ -71,7 +93,7 @@ impl Stage {
     }
 
     /// Answers the `nth` request with `status`.
-    pub fn respond(&mut self, nth: usize, status: u16) -> &mut Self {
+    pub(crate) fn respond(&mut self, nth: usize, status: u16) -> &mut Self {
         let (id, request) = &self.servers[nth];
         let response = Response::to(request, StatusCode::new(status), Some("uas"));
         let (id, now) = (*id, self.instant());
@@ -79,68 +101,73 @@ impl Stage {
         self.drain()
     }
 
-    pub fn cancel(&mut self, id: ClientId) -> &mut Self {
+    pub(crate) fn cancel(&mut self, id: ClientId) -> &mut Self {
         let now = self.instant();
         self.layer.cancel(id, now);
         self.drain()
     }
 
-    pub fn transport_error(&mut self, peer: Hop) -> &mut Self {
+    pub(crate) fn transport_error(&mut self, peer: Hop) -> &mut Self {
         let now = self.instant();
         self.layer.transport_error(peer, now);
         self.drain()
     }
 
-    pub fn instant(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         self.start + Duration::from_millis(self.now)
     }
 
-    pub fn drain(&mut self) -> &mut Self {
+    pub(crate) fn drain(&mut self) -> &mut Self {
         while let Some(output) = self.layer.poll_output() {
-            let mut line = String::new();
-            match output {
+            let line = match output {
                 Output::Send { to, bytes, .. } => {
                     let message = read(bytes);
-                    match &message {
-                        Message::Request(request) => write!(line, "> {}", request.method).unwrap(),
-                        Message::Response(response) => write!(line, "> {}", response.status.code()).unwrap(),
-                    }
+                    let line = match &message {
+                        Message::Request(request) => format!("> {}", request.method),
+                        Message::Response(response) => format!("> {}", response.status.code()),
+                    };
                     self.sent.push((to, message));
+                    line
                 }
-                Output::Event(event) => self.note(event, &mut line),
-            }
+                Output::Event(event) => {
+                    let (line, told) = self.note(event);
+                    self.told.extend(told);
+                    line
+                }
+            };
             self.log.push((self.now, line));
         }
         self
     }
 
-    fn note(&mut self, event: Event<Hop>, line: &mut String) {
+    fn note(&mut self, event: Event<Hop>) -> (String, Option<Told>) {
         match event {
             Event::Request { id, request, .. } => {
-                write!(line, "request {}", request.method).unwrap();
+                let line = format!("request {}", request.method);
                 self.servers.push((id, request));
+                (line, Some(Told::Request(id)))
             }
-            Event::Cancel { .. } => line.push_str("cancel"),
-            Event::Ack { .. } => line.push_str("ack"),
-            Event::Response { response, .. } => write!(line, "response {}", response.status.code()).unwrap(),
-            Event::StrayResponse { response, .. } => {
-                write!(line, "stray {}", response.status.code()).unwrap()
+            Event::Cancel { invite, .. } => ("cancel".into(), Some(Told::Cancel(invite))),
+            Event::Ack { .. } => ("ack".into(), None),
+            Event::Response { id, response } => {
+                (format!("response {}", response.status.code()), Some(Told::Response(id, response.status)))
             }
-            Event::Timeout { .. } => line.push_str("timeout"),
-            Event::TransportError { .. } => line.push_str("error"),
-            Event::ClientEnded { .. } => line.push_str("client ended"),
-            Event::ServerEnded { .. } => line.push_str("server ended"),
+            Event::StrayResponse { response, .. } => (format!("stray {}", response.status.code()), None),
+            Event::Timeout { id } => ("timeout".into(), Some(Told::Timeout(id))),
+            Event::TransportError { id } => ("error".into(), Some(Told::Error(id))),
+            Event::ClientEnded { id } => ("client ended".into(), Some(Told::ClientEnded(id))),
+            Event::ServerEnded { id } => ("server ended".into(), Some(Told::ServerEnded(id))),
         }
     }
 }
 
 /// The message in these bytes.
-pub fn read(bytes: impl Into<Bytes>) -> Message {
-    parse::message(bytes.into(), &parse::Limits::default()).unwrap()
+pub(crate) fn read(bytes: impl Into<Bytes>) -> Message {
+    parse::message(bytes.into(), &parse::Limits::default()).expect("a readable message")
 }
 
 /// A request with what §8.1.1 demands; `branch` with or without the cookie.
-pub fn request(method: &Method, branch: &str) -> Request {
+pub(crate) fn request(method: &Method, branch: &str) -> Request {
     let text = format!(
         "{method} sip:bob@biloxi.com SIP/2.0\r\n\
          Via: SIP/2.0/UDP pc33.atlanta.com:5062;branch={branch}\r\n\
@@ -158,6 +185,6 @@ pub fn request(method: &Method, branch: &str) -> Request {
 }
 
 /// The answer of the other side to `request`.
-pub fn answer(request: &Request, status: u16) -> Response {
+pub(crate) fn answer(request: &Request, status: u16) -> Response {
     Response::to(request, StatusCode::new(status), Some("99sa0xk"))
 }

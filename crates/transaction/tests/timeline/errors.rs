@@ -2,7 +2,7 @@
 
 use sip::Method;
 
-use crate::support::{Hop, Stage, answer, request};
+use crate::support::{Hop, Stage, Told, answer, request};
 use crate::{expect, expect_empty};
 
 const UDP: Hop = Hop::Udp(1);
@@ -28,6 +28,8 @@ fn a_failed_hop_ends_what_waits_for_it_oldest_first() {
             (100, "client ended"),
         ],
     );
+    let ends = [first, second].map(|id| [Told::Error(id), Told::ClientEnded(id)]);
+    assert_eq!(stage.told, ends.as_flattened());
     assert_eq!(stage.layer.client_peer(first), None);
     assert_eq!(stage.layer.client_peer(other), Some(Hop::Tcp(2)));
 }

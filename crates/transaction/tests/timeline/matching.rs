@@ -10,7 +10,7 @@ const TCP: Hop = Hop::Tcp(1);
 
 /// `request` with a part of its text exchanged.
 fn edited(request: &Request, from: &str, to: &str) -> Request {
-    let text = String::from_utf8(request.encode().to_vec()).unwrap();
+    let text = String::from_utf8(request.encode().to_vec()).expect("ASCII");
     assert!(text.contains(from), "{text}");
     match read(text.replace(from, to)) {
         Message::Request(request) => request,
@@ -112,7 +112,7 @@ fn an_ack_of_rfc_2543_matches_by_the_to_tag_of_the_response() {
         "To: Bob <sip:bob@biloxi.com>;tag=uas",
     );
     let mut stage = Stage::new();
-    stage.receive(old.clone(), TCP).respond(0, 486);
+    stage.receive(old, TCP).respond(0, 486);
     stage.at(50).receive(edited(&ack, "tag=uas", "tag=elsewhere"), TCP);
     stage.at(100).receive(ack.clone(), TCP);
     stage.at(150).receive(ack, TCP);
