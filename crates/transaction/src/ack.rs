@@ -72,3 +72,24 @@ fn same_hop(invite: &Request, method: Method) -> Option<Request> {
     headers.append(Name::CSeq, cseq);
     Some(request)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_several_lines_are_one_value() {
+        let mut headers = Headers::default();
+        assert_eq!(reason(&headers), None);
+        headers.append(Name::Reason, "SIP;cause=200");
+        assert_eq!(reason(&headers).unwrap(), "SIP;cause=200");
+        headers.append(Name::Reason, "Q.850;cause=16");
+        assert_eq!(reason(&headers).unwrap(), "SIP;cause=200, Q.850;cause=16");
+    }
+
+    #[test]
+    fn what_is_no_invite_makes_nothing() {
+        assert!(cancel(&Bytes::from_static(b"nonsense"), None).is_none());
+        assert!(ack(&Bytes::new(), &Response::new(sip::StatusCode::new(486))).is_none());
+    }
+}

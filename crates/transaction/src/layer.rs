@@ -99,6 +99,7 @@ impl<P: Peer> Layer<P> {
         reason = "what is sent is the layer's: the TU changes it no more"
     )]
     pub fn request(&mut self, request: Request, to: P, now: Instant) -> ClientId {
+        debug_assert!(request.method != Method::Ack, "§17.1: there is no client transaction for ACK");
         let id = ClientId(self.fresh());
         let hop = Hop { peer: to, lane: lane(request.call_id()) };
         key::of_request(&request, &mut self.key);

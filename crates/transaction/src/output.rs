@@ -88,9 +88,9 @@ pub enum Event<P> {
 /// A hash of a Call-ID that is the same in every process and every release.
 #[must_use]
 pub fn lane(call_id: &[u8]) -> u64 {
-    // FNV-1a over words of eight bytes, folded after each so that the low bits depend on all of them.
+    // Eight bytes at a time; folded after each multiplication, so that the low bits depend on all of them.
     const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325 ^ call_id.len() as u64;
+    let mut hash = PRIME ^ call_id.len() as u64;
     for chunk in call_id.chunks(8) {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);

@@ -20,7 +20,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The three base values; [`Timers::default`] is the RFC's.
+/// The three base values, none of them zero; [`Timers::default`] is the RFC's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
     /// Estimate of the round-trip time, 500 ms.
