@@ -13,16 +13,17 @@
 //! it holds up neither the next group nor an answer that other branches can give. If it alone could answer, it is waited for, and as soon
 //! as it is heard of again, it counts as any other.
 
+mod cancel;
+mod forking;
+
 use std::time::{Duration, Instant};
 
 use sip::{Method, Name, Reject, Request, Response, StatusCode};
 use smallvec::SmallVec;
 
-use crate::branch;
 use crate::breadth::Breadth;
 use crate::response::{
-    FLOW_FAILED, Finals, LOOP_DETECTED, MAX_BREADTH_EXCEEDED, REQUEST_TIMEOUT, SERVICE_UNAVAILABLE, Shape,
-    TEMPORARILY_UNAVAILABLE,
+    FLOW_FAILED, Finals, MAX_BREADTH_EXCEEDED, REQUEST_TIMEOUT, SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE,
 };
 use crate::target::{Candidate, Target, TargetSet};
 
@@ -102,21 +103,21 @@ pub struct ResponseContext {
     request: Request,
     to_tag: String,
     options: Options,
-    pub(crate) invite: bool,
-    pub(crate) branches: SmallVec<[Branch; 1]>,
+    invite: bool,
+    branches: SmallVec<[Branch; 1]>,
     targets: TargetSet,
     breadth: Breadth,
     finals: Finals,
-    pub(crate) phase: Phase,
+    phase: Phase,
     /// A CANCEL came from upstream.
-    pub(crate) cancelled: bool,
+    cancelled: bool,
     /// Branches that hold up the answer.
     waiting: u32,
 }
 
 /// How far the answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
+enum Phase {
     /// No target set yet.
     New,
     /// Branches are tried.
@@ -131,7 +132,7 @@ pub(crate) enum Phase {
 
 /// What went upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Answer {
+enum Answer {
     /// A 2xx: others may follow for an INVITE.
     Success,
     /// The one non-2xx final, or nothing.
@@ -139,16 +140,18 @@ pub(crate) enum Answer {
 }
 
 #[derive(Debug)]
-pub(crate) struct Branch {
-    pub(crate) state: State,
+struct Branch {
+    state: State,
     /// Timer C while pending, 64·T1 once cancelled or accepted. None for a non-INVITE: Timer F ends it.
-    pub(crate) deadline: Option<Instant>,
+    deadline: Option<Instant>,
     /// Any provisional response, 100 included.
-    pub(crate) proceeding: bool,
+    proceeding: bool,
     /// A provisional response other than 100: the UA itself has been reached.
-    pub(crate) ringing: bool,
-    pub(crate) cancelled: bool,
-    pub(crate) orphan: bool,
+    ringing: bool,
+    cancelled: bool,
+    orphan: bool,
+    /// An orphan whose UA is tried by another branch: what that one comes to counts.
+    replaced: bool,
     /// Its part of Max-Breadth; 0 once given back.
     share: u32,
     /// Other targets of the same UA, next first.
@@ -156,7 +159,7 @@ pub(crate) struct Branch {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+enum State {
     Pending,
     Accepted,
     Ended,
@@ -272,7 +275,10 @@ impl ResponseContext {
         self.breadth.give_back(std::mem::take(&mut orphan.share));
         if !orphan.ringing {
             let reserves = std::mem::take(&mut orphan.reserves);
-            self.replace(reserves, now, out);
+            let replaced = self.replace(reserves, now, out);
+            if let Some(orphan) = self.branches.get_mut(branch.index()) {
+                orphan.replaced = replaced;
+            }
         }
         self.advance(now, out);
     }
@@ -281,7 +287,7 @@ impl ResponseContext {
     pub fn on_ended(&mut self, branch: BranchId, now: Instant, out: &mut Vec<Action>) {
         match self.branch(branch).map(|branch| branch.state) {
             Some(State::Accepted) => {
-                self.end(branch);
+                self.retire(branch);
                 self.advance(now, out);
             }
             Some(State::Pending) => self.fail(branch, REQUEST_TIMEOUT, now, out),
@@ -350,7 +356,7 @@ impl ResponseContext {
             Phase::Answered(Answer::Final) | Phase::Done => false,
         };
         if self.branch(branch).is_some_and(|branch| branch.state == State::Pending) {
-            self.end(branch);
+            self.retire(branch);
             if self.invite && may_respond {
                 self.accept(branch, now);
             }
@@ -363,167 +369,18 @@ impl ResponseContext {
     }
 
     fn on_final(&mut self, branch: BranchId, response: Response, now: Instant, out: &mut Vec<Action>) {
-        let ringing = self.branch(branch).is_some_and(|branch| branch.ringing);
-        let reserves = self.end(branch);
         // RFC 5626 §7: this way to the UA is broken. A 408 after ringing is the answer of the UA, or of its silence.
-        let broken = response.status == FLOW_FAILED || (response.status == REQUEST_TIMEOUT && !ringing);
-        if !(broken && self.replace(reserves, now, out)) {
+        let broken = response.status == FLOW_FAILED
+            || (response.status == REQUEST_TIMEOUT && !self.is_ringing(branch));
+        if !self.end(branch, broken, now, out) {
             self.collect(response, now, out);
         }
         self.advance(now, out);
     }
 
-    /// A branch ended without a response that counts.
-    pub(crate) fn fail(&mut self, branch: BranchId, status: StatusCode, now: Instant, out: &mut Vec<Action>) {
-        let ringing = self.branch(branch).is_some_and(|branch| branch.ringing);
-        let reserves = self.end(branch);
-        let broken = status != REQUEST_TIMEOUT || !ringing;
-        if !(broken && self.replace(reserves, now, out)) {
-            self.finals.add_own(status);
-        }
+    fn fail(&mut self, branch: BranchId, status: StatusCode, now: Instant, out: &mut Vec<Action>) {
+        self.give_up(branch, status, now, out);
         self.advance(now, out);
-    }
-
-    /// §16.7 step 4 for a non-2xx final.
-    fn collect(&mut self, response: Response, now: Instant, out: &mut Vec<Action>) {
-        if !self.is_open() {
-            return;
-        }
-        let status = response.status;
-        self.finals.add(response);
-        if status.class() == 6 {
-            self.close(now, out);
-        }
-        // RFC 3261 §8.2.2.2: the UA serves another copy of this request already, so what looked dead has arrived.
-        if status == LOOP_DETECTED {
-            for at in 0..self.branches.len() {
-                self.adopt(BranchId::at(at));
-            }
-        }
-    }
-
-    /// Starts the next alternative of a UA; false when there is none, no new branch may start or no breadth is left for it.
-    fn replace(&mut self, mut reserves: Vec<Target>, now: Instant, out: &mut Vec<Action>) -> bool {
-        if reserves.is_empty() || !self.may_fork() || !self.breadth.allows(1) {
-            return false;
-        }
-        let target = reserves.remove(0);
-        self.launch(Candidate { target, reserves }, 1, now, out);
-        true
-    }
-
-    /// §16.6: one branch, of `together` that start now.
-    fn launch(&mut self, candidate: Candidate, together: usize, now: Instant, out: &mut Vec<Action>) {
-        let branch = BranchId::at(self.branches.len());
-        let Candidate { target, reserves } = candidate;
-        let stated = self.breadth.is_stated(together > 1 || self.waiting > 0);
-        let mut new = Branch {
-            state: State::Ended,
-            deadline: None,
-            proceeding: false,
-            ringing: false,
-            cancelled: false,
-            orphan: false,
-            share: 0,
-            reserves,
-        };
-        let copy = branch::copy(&self.request, &target).and_then(|copy| {
-            self.breadth
-                .take(together)
-                .map(|share| (copy, share))
-                .ok_or_else(|| Reject::new(MAX_BREADTH_EXCEEDED))
-        });
-        match copy {
-            Ok((mut request, share)) => {
-                if stated {
-                    branch::set_max_breadth(&mut request, share);
-                }
-                new.state = State::Pending;
-                new.deadline = self.invite.then(|| now + self.options.timer_c);
-                new.share = share;
-                self.branches.push(new);
-                self.waiting += 1;
-                out.push(Action::Forward { branch, request, tag: target.tag });
-            }
-            Err(reject) => {
-                self.branches.push(new);
-                self.collect(reject.response(&self.request, &self.to_tag), now, out);
-            }
-        }
-    }
-
-    /// Goes on as far as nothing is waited for: next group, answer, end.
-    pub(crate) fn advance(&mut self, now: Instant, out: &mut Vec<Action>) {
-        while self.waiting == 0 && self.may_fork() && !self.targets.is_empty() {
-            let group = self.targets.next_group();
-            let mut together = group.len();
-            for candidate in group {
-                self.launch(candidate, together, now, out);
-                together -= 1;
-            }
-        }
-        let orphans = || self.branches.iter().any(|branch| branch.state == State::Pending);
-        if self.waiting == 0
-            && self.is_open()
-            && self.phase != Phase::New
-            && !(self.finals.is_empty() && orphans())
-        {
-            let shape = Shape { keep_503: self.options.keep_503, keep_430: self.options.keep_430 };
-            let best = self.finals.choose(&self.request, &self.to_tag, shape, self.cancelled);
-            out.extend(best.map(Action::Respond));
-            self.answered(Answer::Final, now, out);
-        }
-        self.finish(out);
-    }
-
-    /// A final went upstream: every other branch is cancelled (§16.7 step 10) and no new one starts.
-    fn answered(&mut self, answer: Answer, now: Instant, out: &mut Vec<Action>) {
-        if self.is_open() {
-            self.phase = Phase::Answered(answer);
-            self.targets = TargetSet::new();
-            self.cancel_pending(now, out);
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<Action>) {
-        let answered = matches!(self.phase, Phase::Answered(_));
-        if answered && self.waiting == 0 && self.branches.iter().all(|branch| branch.state != State::Accepted)
-        {
-            self.phase = Phase::Done;
-            out.push(Action::Done);
-        }
-    }
-
-    fn accept(&mut self, branch: BranchId, now: Instant) {
-        let deadline = now + self.options.lifetime;
-        if let Some(branch) = self.branches.get_mut(branch.index()) {
-            branch.state = State::Accepted;
-            branch.deadline = Some(deadline);
-        }
-    }
-
-    /// Ends a branch and gives the alternatives of its UA that are left.
-    pub(crate) fn end(&mut self, branch: BranchId) -> Vec<Target> {
-        let Some(branch) = self.branches.get_mut(branch.index()) else {
-            return Vec::new();
-        };
-        if branch.state == State::Pending && !branch.orphan {
-            self.waiting -= 1;
-        }
-        branch.state = State::Ended;
-        branch.deadline = None;
-        self.breadth.give_back(std::mem::take(&mut branch.share));
-        std::mem::take(&mut branch.reserves)
-    }
-
-    /// An orphan was heard of: it is waited for again.
-    fn adopt(&mut self, branch: BranchId) {
-        if let Some(branch) = self.branches.get_mut(branch.index())
-            && branch.state == State::Pending
-            && std::mem::take(&mut branch.orphan)
-        {
-            self.waiting += 1;
-        }
     }
 
     /// True while new branches may start.
@@ -532,12 +389,12 @@ impl ResponseContext {
     }
 
     /// True while no final went upstream.
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.phase <= Phase::Closing
     }
 
-    pub(crate) fn lifetime(&self) -> Duration {
-        self.options.lifetime
+    fn is_ringing(&self, branch: BranchId) -> bool {
+        self.branch(branch).is_some_and(|branch| branch.ringing)
     }
 
     fn branch(&self, branch: BranchId) -> Option<&Branch> {
@@ -546,11 +403,11 @@ impl ResponseContext {
 }
 
 impl BranchId {
-    pub(crate) fn at(index: usize) -> Self {
+    fn at(index: usize) -> Self {
         Self(u32::try_from(index).expect("fewer branches than numbers"))
     }
 
-    pub(crate) fn index(self) -> usize {
+    fn index(self) -> usize {
         usize::try_from(self.0).expect("made from an index")
     }
 }

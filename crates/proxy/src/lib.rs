@@ -19,7 +19,6 @@
 
 pub mod branch;
 mod breadth;
-mod cancel;
 pub mod context;
 mod hash;
 pub mod record_route;

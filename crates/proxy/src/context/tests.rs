@@ -263,7 +263,7 @@ mod forking {
     fn a_late_target_starts_beside_the_others() {
         let mut run = Run::invite(&[target(1)]);
         let did = run.turn(|context, now, out| {
-            assert_eq!(context.add_target(target(7), now, out), Some(BranchId::at(1)))
+            assert_eq!(context.add_target(target(7), now, out), Some(BranchId::at(1)));
         });
         assert_eq!(did, "forward 7");
         assert_eq!(run.fail(0, Failure::Transport), "");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sip::Reject;
 
-use crate::context::{Action, BranchId, Phase, ResponseContext, State};
+use super::{Action, BranchId, Phase, ResponseContext, State};
 use crate::response::{REQUEST_TERMINATED, REQUEST_TIMEOUT};
 
 impl ResponseContext {
@@ -31,7 +31,7 @@ impl ResponseContext {
         if self.is_done() {
             return;
         }
-        let lifetime = self.lifetime();
+        let lifetime = self.options.lifetime;
         for at in 0..self.branches.len() {
             let id = BranchId::at(at);
             let Some(branch) = self
@@ -43,7 +43,7 @@ impl ResponseContext {
             };
             match branch.state {
                 State::Accepted => {
-                    self.end(id);
+                    self.retire(id);
                 }
                 State::Pending if branch.proceeding && !branch.cancelled => {
                     branch.cancelled = true;
@@ -52,7 +52,7 @@ impl ResponseContext {
                 }
                 State::Pending => {
                     out.push(Action::Abandon { branch: id });
-                    self.fail(id, REQUEST_TIMEOUT, now, out);
+                    self.give_up(id, REQUEST_TIMEOUT, now, out);
                 }
                 State::Ended => {}
             }
@@ -61,7 +61,7 @@ impl ResponseContext {
     }
 
     /// No new branches, and the pending ones are cancelled (§16.7 step 5 for a 6xx).
-    pub(crate) fn close(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn close(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.is_open() {
             self.phase = Phase::Closing;
             self.cancel_pending(now, out);
@@ -69,11 +69,11 @@ impl ResponseContext {
     }
 
     /// §16.7 step 10. Only an INVITE can be cancelled (§9.1).
-    pub(crate) fn cancel_pending(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn cancel_pending(&mut self, now: Instant, out: &mut Vec<Action>) {
         if !self.invite {
             return;
         }
-        let lifetime = self.lifetime();
+        let lifetime = self.options.lifetime;
         for (at, branch) in self.branches.iter_mut().enumerate() {
             if branch.state == State::Pending && !branch.cancelled {
                 branch.cancelled = true;
