@@ -85,3 +85,42 @@ impl<M> Table<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table<char> {
+        Table::new(&RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    #[test]
+    fn what_is_removed_leaves_no_key_behind() {
+        let mut table = table();
+        table.insert(1, b"one", 'a');
+        table.alias(1, b"uno");
+        assert_eq!((table.find(b"one"), table.find(b"uno")), (Some(1), Some(1)));
+        assert_eq!(table.remove(1), Some('a'));
+        assert!(table.index.is_empty() && table.entries.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_was_taken_over_stays() {
+        let mut table = table();
+        table.insert(1, b"one", 'a');
+        table.insert(2, b"one", 'b');
+        table.remove(1);
+        assert_eq!(table.find(b"one"), Some(2));
+        table.remove(2);
+        assert!(table.index.is_empty());
+    }
+
+    #[test]
+    fn a_selection_is_in_order_of_age() {
+        let mut table = table();
+        for id in [5, 3, 9, 1, 7] {
+            table.insert(id, &[u8::try_from(id).unwrap()], 'a');
+        }
+        assert_eq!(table.select(|_| true), [1, 3, 5, 7, 9]);
+    }
+}

@@ -120,6 +120,27 @@ fn a_cancelled_invite_without_a_final_is_given_up() {
 }
 
 #[test]
+fn a_cancel_that_had_to_wait_gives_up_too() {
+    let mut stage = Stage::new();
+    let id = stage.request(invite(), TCP);
+    stage.cancel(id);
+    stage.at(20_000).receive(answer(&invite(), 100), TCP);
+    stage.at(20_100).receive(answer(&cancel(), 200), TCP);
+    stage.at(200_000);
+    expect(
+        &stage,
+        &[
+            (0, "> INVITE"),
+            (20_000, "response 100"),
+            (20_000, "> CANCEL"),
+            (52_000, "timeout"),
+            (52_000, "client ended"),
+        ],
+    );
+    expect_empty(&stage);
+}
+
+#[test]
 fn the_cancel_is_that_of_the_rfc() {
     // §9.1: Request-URI, Call-ID, To, CSeq number, From identical; the top Via alone; Route; no Require.
     let text = "INVITE sip:bob@biloxi.com SIP/2.0\r\n\

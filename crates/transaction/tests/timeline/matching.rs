@@ -134,3 +134,23 @@ fn an_ack_of_a_pending_invite_is_dropped() {
     stage.receive(request(&Method::Ack, "z9hG4bKkjshdyff"), TCP);
     expect(&stage, &[(0, "request INVITE"), (0, "> 180")]);
 }
+
+#[test]
+fn after_its_end_the_same_request_is_a_new_one() {
+    // §17.2.2: a transaction that is over absorbs nothing.
+    let options = request(&Method::Options, "z9hG4bK1");
+    let mut stage = Stage::new();
+    stage.receive(options.clone(), UDP).respond(0, 200);
+    stage.at(31_999).receive(options.clone(), UDP);
+    stage.at(32_001).receive(options, UDP);
+    expect(
+        &stage,
+        &[
+            (0, "request OPTIONS"),
+            (0, "> 200"),
+            (31_999, "> 200"),
+            (32_000, "server ended"),
+            (32_001, "request OPTIONS"),
+        ],
+    );
+}
