@@ -8,7 +8,8 @@ use crate::hash::Stable;
 use crate::rewrite::{as_request_uri, decimal};
 use crate::target::Target;
 
-/// The copy of `r` for one target: its Request-URI, one hop less, and its own route set above what is left of the received Route.
+/// The copy of `r` for one target: its Request-URI, one hop less, and its own route set above what is left of
+/// the received Route.
 ///
 /// Starts from the received request every time (§16.6 step 1), so no branch can inherit another one's route.
 pub fn copy(r: &Request, target: &Target) -> Result<Request, Reject> {
@@ -26,8 +27,8 @@ pub fn copy(r: &Request, target: &Target) -> Result<Request, Reject> {
     Ok(copy)
 }
 
-/// §16.6 step 8: puts our Via on top. `token` is a fresh branch with the magic cookie; `loop_hash` makes the second part of the branch
-/// (RFC 5393 §4.2.1).
+/// §16.6 step 8: puts our Via on top. `token` is a fresh branch with the magic cookie; `loop_hash` makes the
+/// second part of the branch (RFC 5393 §4.2.1).
 pub fn push_via(r: &mut Request, transport: &str, sent_by: &str, token: &str, loop_hash: u64) {
     let mut branch: SmallVec<[u8; 96]> = SmallVec::new();
     branch.extend_from_slice(token.as_bytes());
@@ -37,8 +38,8 @@ pub fn push_via(r: &mut Request, transport: &str, sent_by: &str, token: &str, lo
     r.headers.push_top(Name::Via, via::compose(transport, sent_by, branch));
 }
 
-/// The second part of a branch: everything that decides where this request goes and that a spiral changes. Equal on every node; the
-/// method and the Via do not count.
+/// The second part of a branch: everything that decides where this request goes and that a spiral changes.
+/// Equal on every node; the method and the Via do not count.
 pub fn loop_hash(received: &Request) -> u64 {
     let mut hash = Stable::new(0);
     hash.write_optional(received.to_tag().map(str::as_bytes));
@@ -57,8 +58,9 @@ pub fn loop_hash(received: &Request) -> u64 {
     hash.finish()
 }
 
-/// True when a Via of ours (by `is_ours(sent_by)`) shows that this request has been here with the same `hash`: a loop, to be answered
-/// 482. With another hash it is a spiral. Other elements' Vias may hold anything (RFC 5393 §4.2.4).
+/// True when a Via of ours (by `is_ours(sent_by)`) shows that this request has been here with the same
+/// `hash`: a loop, to be answered 482. With another hash it is a spiral. Other elements' Vias may hold
+/// anything (RFC 5393 §4.2.4).
 pub fn is_loop(r: &Request, is_ours: &dyn Fn(&str) -> bool, hash: u64) -> bool {
     r.headers.values(Name::Via).filter_map(|value| Via::parse(value).ok()).any(|via| {
         let second_part = via.branch().and_then(|branch| branch.rsplit_once('.')).map(|(_, part)| part);
@@ -92,8 +94,8 @@ mod tests {
         }
     }
 
-    /// RFC 3327 §5.4 and the reason for this file: every branch has its own Path vector before what the request still had, and nothing
-    /// of another branch.
+    /// RFC 3327 §5.4 and the reason for this file: every branch has its own Path vector before what the
+    /// request still had, and nothing of another branch.
     #[test]
     fn no_branch_inherits_the_route_of_another() {
         let r =

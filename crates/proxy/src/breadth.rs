@@ -23,7 +23,8 @@ impl Breadth {
         usize::try_from(self.free).is_ok_and(|free| branches <= free)
     }
 
-    /// The share of the next of `branches` that start together; what does not divide goes to the first. None when nothing is left.
+    /// The share of the next of `branches` that start together; what does not divide goes to the first. None
+    /// when nothing is left.
     pub(crate) fn take(&mut self, branches: usize) -> Option<u32> {
         let branches = u32::try_from(branches).unwrap_or(u32::MAX).max(1);
         let share = self.free.div_ceil(branches);

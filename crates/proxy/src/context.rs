@@ -1,17 +1,19 @@
 //! The response context, RFC 3261 §16.6 to §16.9: everything a proxy remembers for one request.
 //!
 //! A branch: Pending → Accepted (2xx to an INVITE: more of them may come, RFC 6026 §7.2) | Ended.
-//! The context: forks group by group, passes on 1xx and 2xx at once, and when no branch is waited for any more gives the best final.
+//! The context: forks group by group, passes on 1xx and 2xx at once, and when no branch is waited for any
+//! more gives the best final.
 //!
-//! The caller owns the transactions. It turns [`Action::Forward`] into a client transaction and reports what comes of it with the branch
-//! id; it may report too much (a late response, a second failure) and nothing happens. Deadlines are state: after every call
-//! [`ResponseContext::next_timeout`] tells when [`ResponseContext::on_timeout`] wants to be called.
+//! The caller owns the transactions. It turns [`Action::Forward`] into a client transaction and reports what
+//! comes of it with the branch id; it may report too much (a late response, a second failure) and nothing
+//! happens. Deadlines are state: after every call [`ResponseContext::next_timeout`] tells when
+//! [`ResponseContext::on_timeout`] wants to be called.
 //!
 //! # Which branches are waited for
 //!
-//! Pending ones, unless their next hop is known to be dead ([`ResponseContext::orphan`]): the silence of such a branch does not count, so
-//! it holds up neither the next group nor an answer that other branches can give. If it alone could answer, it is waited for, and as soon
-//! as it is heard of again, it counts as any other.
+//! Pending ones, unless their next hop is known to be dead ([`ResponseContext::orphan`]): the silence of such
+//! a branch does not count, so it holds up neither the next group nor an answer that other branches can give.
+//! If it alone could answer, it is waited for, and as soon as it is heard of again, it counts as any other.
 
 mod cancel;
 mod forking;
@@ -48,7 +50,8 @@ pub enum Action {
         /// A pending branch of an INVITE.
         branch: BranchId,
     },
-    /// Drop the branch's client transaction: it was silent for 64·T1 after its CANCEL (§9.1) or over the whole of Timer C.
+    /// Drop the branch's client transaction: it was silent for 64·T1 after its CANCEL (§9.1) or over the
+    /// whole of Timer C.
     Abandon {
         /// A branch that has just ended.
         branch: BranchId,
@@ -75,13 +78,16 @@ pub enum Failure {
 pub struct Options {
     /// Timer C, larger than three minutes (§16.6 step 11).
     pub timer_c: Duration,
-    /// 64·T1: how long a cancelled branch may be silent (§9.1), and how long 2xx of an accepted one may come (Timer M, RFC 6026 §8.4).
+    /// 64·T1: how long a cancelled branch may be silent (§9.1), and how long 2xx of an accepted one may come
+    /// (Timer M, RFC 6026 §8.4).
     pub lifetime: Duration,
     /// Largest Max-Breadth accepted and the one of a request without (RFC 5393 §5.3.3).
     pub max_breadth: u32,
-    /// A 503 goes upstream as it is: a received one with Retry-After, or our own. Otherwise it becomes 500 (§16.7 step 6).
+    /// A 503 goes upstream as it is: a received one with Retry-After, or our own. Otherwise it becomes 500
+    /// (§16.7 step 6).
     pub keep_503: bool,
-    /// A 430 goes upstream as it is, to the proxy that knows the other flows. Otherwise it becomes 480 (RFC 5626 §11.5).
+    /// A 430 goes upstream as it is, to the proxy that knows the other flows. Otherwise it becomes 480 (RFC
+    /// 5626 §11.5).
     pub keep_430: bool,
 }
 
@@ -124,19 +130,10 @@ enum Phase {
     Forking,
     /// A 6xx or a CANCEL came: no new branches (§16.7 step 5).
     Closing,
-    /// A final went upstream, or none may.
-    Answered(Answer),
+    /// A final went upstream, or none may; a 2xx to an INVITE may be followed by others.
+    Answered,
     /// Every branch has ended, too.
     Done,
-}
-
-/// What went upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Answer {
-    /// A 2xx: others may follow for an INVITE.
-    Success,
-    /// The one non-2xx final, or nothing.
-    Final,
 }
 
 #[derive(Debug)]
@@ -166,7 +163,8 @@ enum State {
 }
 
 impl ResponseContext {
-    /// A context for a request as received, validated and preprocessed; not an ACK or CANCEL. `to_tag` is for answers of our own.
+    /// A context for a request as received, validated and preprocessed; not an ACK or CANCEL. `to_tag` is for
+    /// answers of our own.
     pub fn new(request: Request, to_tag: String, options: Options) -> Self {
         let invite = request.method == Method::Invite;
         Self {
@@ -184,7 +182,8 @@ impl ResponseContext {
         }
     }
 
-    /// Begins to fork. An empty set is answered with 480 (§16.5), one that needs more breadth than there is with 440 (RFC 5393 §5.3.3).
+    /// Begins to fork. An empty set is answered with 480 (§16.5), one that needs more breadth than there is
+    /// with 440 (RFC 5393 §5.3.3).
     pub fn start(&mut self, targets: TargetSet, now: Instant, out: &mut Vec<Action>) {
         if self.phase != Phase::New {
             return;
@@ -200,9 +199,9 @@ impl ResponseContext {
         self.advance(now, out);
     }
 
-    /// One more branch at once, as the retry of one that the caller is about to [`Self::orphan`] or to report as failed; both come after
-    /// this call. None when no new branch may start: after a final, a 6xx or a CANCEL. When the others use up Max-Breadth, the new branch
-    /// takes over the share of the youngest.
+    /// One more branch at once, as the retry of one that the caller is about to [`Self::orphan`] or to report
+    /// as failed; both come after this call. None when no new branch may start: after a final, a 6xx or a
+    /// CANCEL. When the others use up Max-Breadth, the new branch takes over the share of the youngest.
     pub fn add_target(&mut self, target: Target, now: Instant, out: &mut Vec<Action>) -> Option<BranchId> {
         if !self.may_fork() {
             return None;
@@ -260,8 +259,8 @@ impl ResponseContext {
         }
     }
 
-    /// The branch may still answer, but its next hop has died: its late responses count, its silence does not. Unless its UA is known to
-    /// be reached, the UA's next alternative is tried.
+    /// The branch may still answer, but its next hop has died: its late responses count, its silence does
+    /// not. Unless its UA is known to be reached, the UA's next alternative is tried.
     pub fn orphan(&mut self, branch: BranchId, now: Instant, out: &mut Vec<Action>) {
         let Some(orphan) = self
             .branches
@@ -283,7 +282,8 @@ impl ResponseContext {
         self.advance(now, out);
     }
 
-    /// The client transaction of a branch has terminated. Optional: deadlines end every branch of an INVITE, too.
+    /// The client transaction of a branch has terminated. Optional: deadlines end every branch of an INVITE,
+    /// too.
     pub fn on_ended(&mut self, branch: BranchId, now: Instant, out: &mut Vec<Action>) {
         match self.branch(branch).map(|branch| branch.state) {
             Some(State::Accepted) => {
@@ -295,11 +295,12 @@ impl ResponseContext {
         }
     }
 
-    /// An answer of our own instead of forwarding. Comes too late, and does nothing, once a branch has started.
+    /// An answer of our own instead of forwarding. Comes too late, and does nothing, once a branch has
+    /// started.
     pub fn reject(&mut self, reject: &Reject, out: &mut Vec<Action>) {
         if self.phase == Phase::New {
             out.push(Action::Respond(reject.response(&self.request, &self.to_tag)));
-            self.phase = Phase::Answered(Answer::Final);
+            self.phase = Phase::Answered;
             self.finish(out);
         }
     }
@@ -350,10 +351,11 @@ impl ResponseContext {
     fn on_success(&mut self, branch: BranchId, response: Response, now: Instant, out: &mut Vec<Action>) {
         let may_respond = match self.phase {
             Phase::New | Phase::Forking | Phase::Closing => true,
-            // §16.7 step 5: every 2xx to an INVITE.
-            Phase::Answered(Answer::Success) => self.invite,
+            // §16.7 step 5: every 2xx to an INVITE. A non-2xx final leaves no branch that is waited for, so
+            // this one was a 2xx.
+            Phase::Answered => self.invite,
             // Upstream sees one non-2xx final or nothing but 2xx.
-            Phase::Answered(Answer::Final) | Phase::Done => false,
+            Phase::Done => false,
         };
         if self.branch(branch).is_some_and(|branch| branch.state == State::Pending) {
             self.retire(branch);
@@ -363,13 +365,14 @@ impl ResponseContext {
         }
         if may_respond {
             out.push(Action::Respond(response));
-            self.answered(Answer::Success, now, out);
+            self.answered(now, out);
         }
         self.advance(now, out);
     }
 
     fn on_final(&mut self, branch: BranchId, response: Response, now: Instant, out: &mut Vec<Action>) {
-        // RFC 5626 §7: this way to the UA is broken. A 408 after ringing is the answer of the UA, or of its silence.
+        // RFC 5626 §7: this way to the UA is broken. A 408 after ringing is the answer of the UA, or of its
+        // silence.
         let broken = response.status == FLOW_FAILED
             || (response.status == REQUEST_TIMEOUT && !self.is_ringing(branch));
         if !self.end(branch, broken, now, out) {

@@ -1,4 +1,5 @@
-//! A hash that is the same in every process and version of this program: branches are compared and repeated across nodes.
+//! A hash that is the same in every process and version of this program: branches are compared and repeated
+//! across nodes.
 //!
 //! Not cryptographic, as RFC 5393 §4.2.4 allows: who controls all inputs can hurt only the own request.
 

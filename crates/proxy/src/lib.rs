@@ -12,10 +12,11 @@
 //! | §16.7 step 10, §16.10 CANCEL | [`context::ResponseContext::on_cancel`] |
 //! | §16.11 without state | [`stateless`] |
 //!
-//! The order of calls for one request: [`validate::request`], [`branch::loop_hash`] (and [`branch::is_loop`] before forking),
-//! [`route::preprocess`], then a [`context::ResponseContext`] that is started with a [`target::TargetSet`]. Every
-//! [`context::Action::Forward`] carries a copy that still needs [`record_route::insert`] where wanted, [`route::postprocess`] and
-//! [`branch::push_via`] before a client transaction sends it.
+//! The order of calls for one request: [`validate::request`], [`branch::loop_hash`] (and [`branch::is_loop`]
+//! before forking), [`route::preprocess`], then a [`context::ResponseContext`] that is started with a
+//! [`target::TargetSet`]. Every [`context::Action::Forward`] carries a copy that still needs
+//! [`record_route::insert`] where wanted, [`route::postprocess`] and [`branch::push_via`] before a client
+//! transaction sends it.
 
 pub mod branch;
 mod breadth;

@@ -1,14 +1,14 @@
 //! Record-Route, RFC 3261 §16.6 step 4.
 //!
-//! A proxy between two transports or two address families inserts two values (RFC 5658 §4): first the one for the side the request
-//! came from, then, on top of it, the one for the side it leaves to.
+//! A proxy between two transports or two address families inserts two values (RFC 5658 §4): first the one for
+//! the side the request came from, then, on top of it, the one for the side it leaves to.
 
 use bytes::Bytes;
 use sip::{Method, Name, Request};
 
-/// True for requests whose Record-Route can become a route set: those that create a dialog or refresh its target, and methods this
-/// program does not know, since they may do so too (§16.6 step 4). Inside a dialog the value has no effect on a healthy peer and
-/// keeps this proxy on the path of one that has lost its state.
+/// True for requests whose Record-Route can become a route set: those that create a dialog or refresh its
+/// target, and methods this program does not know, since they may do so too (§16.6 step 4). Inside a dialog
+/// the value has no effect on a healthy peer and keeps this proxy on the path of one that has lost its state.
 pub fn wants(r: &Request) -> bool {
     match r.method {
         Method::Invite

@@ -5,8 +5,8 @@ use sip::{Name, Request, Response, StatusCode};
 /// How the chosen response is shaped for the element upstream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// A 503 goes upstream: a received one when it carries Retry-After, and our own. Otherwise it becomes 500, since a 503 would say
-    /// that this proxy as a whole cannot serve (§16.7 step 6).
+    /// A 503 goes upstream: a received one when it carries Retry-After, and our own. Otherwise it becomes
+    /// 500, since a 503 would say that this proxy as a whole cannot serve (§16.7 step 6).
     pub keep_503: bool,
     /// A 430 goes upstream. Otherwise it becomes 480: endpoints should never receive a 430 (RFC 5626 §11.5).
     pub keep_430: bool,
@@ -42,7 +42,8 @@ impl Finals {
         self.challenges.extend(loser.filter(|loser| is_challenge(loser.status)));
     }
 
-    /// Adds a failure that nobody sent: 408 for a time-out (§16.8), 430 or 503 (§16.9) for a hop that could not be used.
+    /// Adds a failure that nobody sent: 408 for a time-out (§16.8), 430 or 503 (§16.9) for a hop that could
+    /// not be used.
     pub fn add_own(&mut self, status: StatusCode) {
         if self.own.is_none_or(|own| self.rank_own(status) < self.rank_own(own)) {
             self.own = Some(status);
@@ -54,7 +55,8 @@ impl Finals {
         self.best.is_none() && self.own.is_none()
     }
 
-    /// The response for upstream. None when nothing may be said: a non-INVITE request is never answered with 408 (RFC 4320 §4.2).
+    /// The response for upstream. None when nothing may be said: a non-INVITE request is never answered with
+    /// 408 (RFC 4320 §4.2).
     pub fn choose(
         &mut self,
         request: &Request,
@@ -99,8 +101,8 @@ impl Finals {
     }
 }
 
-/// Step 6, lower is better: 6xx before all; else the lowest class; in it first what helps the caller to ask again, last what says
-/// nothing about the callee.
+/// Step 6, lower is better: 6xx before all; else the lowest class; in it first what helps the caller to ask
+/// again, last what says nothing about the callee.
 fn rank(status: StatusCode) -> (u16, u8) {
     let class = if status.class() == 6 { 0 } else { status.class() };
     let preference = match status.code() {

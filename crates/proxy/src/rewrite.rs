@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use sip::{Scheme, Uri};
 
-/// The URI without what §19.1.1 forbids in a Request-URI: the `method` parameter and headers. Shares the bytes when there is nothing to
-/// remove; a URI that cannot be read stays as it is, its next hop will say what it thinks of it.
+/// The URI without what §19.1.1 forbids in a Request-URI: the `method` parameter and headers. Shares the
+/// bytes when there is nothing to remove; a URI that cannot be read stays as it is, its next hop will say
+/// what it thinks of it.
 pub(crate) fn as_request_uri(uri: &Bytes) -> Bytes {
     if !may_need_removal(uri) {
         return uri.clone();

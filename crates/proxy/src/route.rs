@@ -14,13 +14,16 @@ pub struct Own {
     pub uri: Bytes,
 }
 
-/// §16.4: undoes what a strict router did to the Request-URI, resolves a `maddr` that is ours, then takes our entry off the Route.
+/// §16.4: undoes what a strict router did to the Request-URI, resolves a `maddr` that is ours, then takes our
+/// entry off the Route.
 ///
-/// At most one entry is taken. One that comes next, as after double record-routing, is for the next pass; [`pop_own`] takes it at once.
-/// An entry that a strict router has moved into the Request-URI is the one returned.
+/// At most one entry is taken. One that comes next, as after double record-routing, is for the next pass;
+/// [`pop_own`] takes it at once. An entry that a strict router has moved into the Request-URI is the one
+/// returned.
 pub fn preprocess(r: &mut Request, is_ours: &dyn Fn(&Uri<'_>) -> bool) -> Result<Option<Own>, Reject> {
     let uri = r.request_uri()?;
-    // What this proxy puts into Record-Route carries `lr`. A request *to* this proxy does not, and keeps its Request-URI.
+    // What this proxy puts into Record-Route carries `lr`. A request *to* this proxy does not, and keeps its
+    // Request-URI.
     if uri.is_loose_router() && is_ours(&uri) && r.headers.top(Name::Route).is_some() {
         let own = own(&r.uri, uri.user);
         last_route_into_request_uri(r)?;
@@ -56,8 +59,8 @@ pub fn pop_own(r: &mut Request, is_ours: &dyn Fn(&Uri<'_>) -> bool) -> Result<Op
     Ok(Some(own))
 }
 
-/// §16.6 step 6, for the outgoing copy: when the top Route is a strict router, the Request-URI goes to the end of the Route and the top
-/// Route becomes the Request-URI.
+/// §16.6 step 6, for the outgoing copy: when the top Route is a strict router, the Request-URI goes to the
+/// end of the Route and the top Route becomes the Request-URI.
 pub fn postprocess(r: &mut Request) -> Result<(), Reject> {
     let Some(top) = r.top_route() else {
         return Ok(());
@@ -91,8 +94,8 @@ fn last_route_into_request_uri(r: &mut Request) -> Result<(), Reject> {
     Ok(())
 }
 
-/// §16.4, second paragraph: a `maddr` that we are responsible for goes, with a port and transport other than the default. Whether
-/// these are ours is the question `is_ours` answers for the URI that `maddr` stands for.
+/// §16.4, second paragraph: a `maddr` that we are responsible for goes, with a port and transport other than
+/// the default. Whether these are ours is the question `is_ours` answers for the URI that `maddr` stands for.
 fn strip_maddr(r: &mut Request, is_ours: &dyn Fn(&Uri<'_>) -> bool) -> Result<(), Reject> {
     let uri = r.request_uri()?;
     let Some(maddr) = uri.params.value("maddr").filter(|_| uri.is_sip()) else {

@@ -25,17 +25,19 @@ impl Target {
         Self { uri: uri.into(), route: Vec::new(), q: 1000, instance: None, tag }
     }
 
-    /// §16.5: a target can only be in the set once. The same URI by another route is another target: two phones behind two NATs
-    /// may well call themselves the same.
+    /// §16.5: a target can only be in the set once. The same URI by another route is another target: two
+    /// phones behind two NATs may well call themselves the same.
     fn is_same(&self, other: &Self) -> bool {
-        self.route == other.route
-            && (self.uri == other.uri
-                || matches!((Uri::parse(&self.uri), Uri::parse(&other.uri)), (Ok(one), Ok(two)) if one.equivalent(&two)))
+        let equivalent = || match (Uri::parse(&self.uri), Uri::parse(&other.uri)) {
+            (Ok(one), Ok(two)) => one.equivalent(&two),
+            _ => false,
+        };
+        self.route == other.route && (self.uri == other.uri || equivalent())
     }
 }
 
-/// Targets in the order of their trial: groups of falling q, one after another; in a group every UA at once; of a UA one target at a
-/// time, the others in reserve.
+/// Targets in the order of their trial: groups of falling q, one after another; in a group every UA at once;
+/// of a UA one target at a time, the others in reserve.
 #[derive(Debug, Clone, Default)]
 pub struct TargetSet {
     /// By falling q; equal q in the order of arrival.
@@ -63,7 +65,8 @@ impl TargetSet {
         set
     }
 
-    /// Adds a target; false when it was in the set already (§16.5). A UA has the rank of its most preferred target.
+    /// Adds a target; false when it was in the set already (§16.5). A UA has the rank of its most preferred
+    /// target.
     pub fn push(&mut self, target: Target) -> bool {
         let own = self
             .candidates

@@ -2,7 +2,8 @@
 
 use sip::{Message, Request, Response, StatusCode, parse, via};
 
-/// A request from its start line and extra header lines (each with its line end); everything else is filled in.
+/// A request from its start line and extra header lines (each with its line end); everything else is filled
+/// in.
 pub(crate) fn request(method: &str, uri: &str, extra: &str) -> Request {
     let text = format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP ua.example.org;branch=z9hG4bKua\r\nFrom: <sip:alice@example.org>;tag=a\r\n\

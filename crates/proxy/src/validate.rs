@@ -1,7 +1,7 @@
 //! Request validation, RFC 3261 §16.3.
 //!
-//! What is not looked at here is not judged: an unknown method, a broken Date header or a foreign extension passes. Loops are
-//! [`crate::branch::is_loop`]'s, credentials the caller's.
+//! What is not looked at here is not judged: an unknown method, a broken Date header or a foreign extension
+//! passes. Loops are [`crate::branch::is_loop`]'s, credentials the caller's.
 
 use sip::{Method, Name, Reject, Request, StatusCode};
 
@@ -12,7 +12,8 @@ pub struct Rules<'a> {
     pub supported: &'a [&'a str],
 }
 
-/// §16.3 items 1, 3 and 5: readable where a proxy reads (400), hops left (483), no unknown Proxy-Require (420).
+/// §16.3 items 1, 3 and 5: readable where a proxy reads (400), hops left (483), no unknown Proxy-Require
+/// (420).
 ///
 /// The refusal of an ACK can be told to nobody: its caller drops the message.
 pub fn request(r: &Request, rules: &Rules<'_>) -> Result<(), Reject> {
@@ -27,8 +28,8 @@ pub fn request(r: &Request, rules: &Rules<'_>) -> Result<(), Reject> {
     proxy_require(r, rules)
 }
 
-/// §16.3 item 2: 416 for a Request-URI whose scheme is neither sip nor sips. Only for a request that is routed by its Request-URI: a
-/// Route or a rule of the caller may know the way where the scheme does not.
+/// §16.3 item 2: 416 for a Request-URI whose scheme is neither sip nor sips. Only for a request that is
+/// routed by its Request-URI: a Route or a rule of the caller may know the way where the scheme does not.
 pub fn check_scheme(r: &Request) -> Result<(), Reject> {
     if r.request_uri()?.is_sip() { Ok(()) } else { Err(Reject::new(StatusCode::new(416))) }
 }

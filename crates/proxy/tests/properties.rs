@@ -1,7 +1,7 @@
 //! What holds for every response context, whatever comes in and in whatever order.
 //!
-//! A script of operations runs against a context; then everything pending is answered and all deadlines pass. The judge below knows only
-//! RFC 3261 §16.7 and RFC 5626 §7, not how the context keeps its books.
+//! A script of operations runs against a context; then everything pending is answered and all deadlines pass.
+//! The judge below knows only RFC 3261 §16.7 and RFC 5626 §7, not how the context keeps its books.
 
 use std::time::{Duration, Instant};
 

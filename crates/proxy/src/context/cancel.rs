@@ -8,8 +8,9 @@ use super::{Action, BranchId, Phase, ResponseContext, State};
 use crate::response::{REQUEST_TERMINATED, REQUEST_TIMEOUT};
 
 impl ResponseContext {
-    /// A CANCEL came from upstream: every pending branch is cancelled, none starts any more, and the 487s that follow decide. Before the
-    /// first branch the answer is our own 487 (§9.2). It has no effect on a non-INVITE request.
+    /// A CANCEL came from upstream: every pending branch is cancelled, none starts any more, and the 487s
+    /// that follow decide. Before the first branch the answer is our own 487 (§9.2). It has no effect on a
+    /// non-INVITE request.
     pub fn on_cancel(&mut self, now: Instant, out: &mut Vec<Action>) {
         if !self.invite {
             return;
@@ -21,12 +22,12 @@ impl ResponseContext {
                 self.close(now, out);
                 self.advance(now, out);
             }
-            Phase::Answered(_) | Phase::Done => {}
+            Phase::Answered | Phase::Done => {}
         }
     }
 
-    /// Ends what is overdue: Timer C cancels a branch that has been heard of and counts as 408 for one that has not (§16.8); a cancelled
-    /// branch is given up (§9.1); an accepted one has sent its last 2xx.
+    /// Ends what is overdue: Timer C cancels a branch that has been heard of and counts as 408 for one that
+    /// has not (§16.8); a cancelled branch is given up (§9.1); an accepted one has sent its last 2xx.
     pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.is_done() {
             return;
@@ -77,7 +78,8 @@ impl ResponseContext {
         for (at, branch) in self.branches.iter_mut().enumerate() {
             if branch.state == State::Pending && !branch.cancelled {
                 branch.cancelled = true;
-                // Before the first provisional response the CANCEL waits in the transaction layer, and Timer B or C decides.
+                // Before the first provisional response the CANCEL waits in the transaction layer, and Timer
+                // B or C decides.
                 if branch.proceeding {
                     branch.deadline = Some(now + lifetime);
                 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sip::{Reject, Response, StatusCode};
 
-use super::{Action, Answer, Branch, BranchId, Phase, ResponseContext, State};
+use super::{Action, Branch, BranchId, Phase, ResponseContext, State};
 use crate::branch;
 use crate::response::{LOOP_DETECTED, MAX_BREADTH_EXCEEDED, REQUEST_TIMEOUT, Shape};
 use crate::target::{Candidate, Target, TargetSet};
@@ -34,7 +34,8 @@ impl ResponseContext {
         if status.class() == 6 {
             self.close(now, out);
         }
-        // RFC 3261 §8.2.2.2: the UA serves another copy of this request already, so what looked dead has arrived.
+        // RFC 3261 §8.2.2.2: the UA serves another copy of this request already, so what looked dead has
+        // arrived.
         if status == LOOP_DETECTED {
             for at in 0..self.branches.len() {
                 self.adopt(BranchId::at(at));
@@ -42,7 +43,8 @@ impl ResponseContext {
         }
     }
 
-    /// Starts the next alternative of a UA; false when there is none, no new branch may start or no breadth is left for it.
+    /// Starts the next alternative of a UA; false when there is none, no new branch may start or no breadth
+    /// is left for it.
     pub(super) fn replace(&mut self, mut reserves: Vec<Target>, now: Instant, out: &mut Vec<Action>) -> bool {
         if reserves.is_empty() || !self.may_fork() || !self.breadth.allows(1) {
             return false;
@@ -118,22 +120,22 @@ impl ResponseContext {
             let shape = Shape { keep_503: self.options.keep_503, keep_430: self.options.keep_430 };
             let best = self.finals.choose(&self.request, &self.to_tag, shape, self.cancelled);
             out.extend(best.map(Action::Respond));
-            self.answered(Answer::Final, now, out);
+            self.answered(now, out);
         }
         self.finish(out);
     }
 
     /// A final went upstream: every other branch is cancelled (§16.7 step 10) and no new one starts.
-    pub(super) fn answered(&mut self, answer: Answer, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn answered(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.is_open() {
-            self.phase = Phase::Answered(answer);
+            self.phase = Phase::Answered;
             self.targets = TargetSet::new();
             self.cancel_pending(now, out);
         }
     }
 
     pub(super) fn finish(&mut self, out: &mut Vec<Action>) {
-        let answered = matches!(self.phase, Phase::Answered(_));
+        let answered = self.phase == Phase::Answered;
         if answered && self.waiting == 0 && self.branches.iter().all(|branch| branch.state != State::Accepted)
         {
             self.phase = Phase::Done;
@@ -149,8 +151,8 @@ impl ResponseContext {
         }
     }
 
-    /// Ends a branch that came to nothing; true when another branch to the same UA stands in for it, because only this way to the UA was
-    /// `broken`.
+    /// Ends a branch that came to nothing; true when another branch to the same UA stands in for it, because
+    /// only this way to the UA was `broken`.
     pub(super) fn end(
         &mut self,
         branch: BranchId,
