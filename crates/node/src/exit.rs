@@ -26,6 +26,40 @@ pub fn because(code: u8, why: impl Display) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Why a process, or a command of an operator, could not do what it was started for.
+#[derive(Debug)]
+pub enum Failure {
+    /// A setting is wrong: exit code 78.
+    Config(ConfigError),
+    /// Something that is needed is missing: exit code 69.
+    Unavailable(String),
+    /// The command was understood, and refused or in vain: exit code 1.
+    Refused(String),
+}
+
+impl Failure {
+    /// Something that is needed is missing.
+    pub fn unavailable(why: &dyn Display) -> Self {
+        Self::Unavailable(why.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<Failure> for ExitCode {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Config(error) => error.into(),
+            Failure::Unavailable(why) => because(UNAVAILABLE, why),
+            Failure::Refused(why) => because(1, why),
+        }
+    }
+}
+
 impl From<ConfigError> for ExitCode {
     fn from(error: ConfigError) -> Self {
         because(CONFIG, error)

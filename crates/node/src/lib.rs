@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod exit;
 pub mod metrics;
+pub mod report;
 pub mod runtime;
 pub mod shard;
 pub mod shutdown;

@@ -53,6 +53,14 @@ fn halves(value: u128) -> [u64; 2] {
     [value as u64, (value >> 64) as u64]
 }
 
+/// A seed for each shard, so that no two draw the same random numbers.
+pub fn seed(mut process: [u8; 32], shard: usize) -> [u8; 32] {
+    for (byte, of_shard) in process.iter_mut().zip(shard.to_le_bytes()) {
+        *byte ^= of_shard;
+    }
+    process
+}
+
 /// The way into a shard: bounded, and cheap to clone for everybody who feeds it.
 #[derive(Debug)]
 pub struct Inbox<I>(Sender<I>);
@@ -80,6 +88,19 @@ impl<I> Inbox<I> {
     /// Gives the input back when the shard has ended.
     pub async fn send(&self, input: I) -> Result<(), I> {
         self.0.send(input).await.map_err(|refused| refused.0)
+    }
+
+    /// Puts in what must not be lost, though it is rare: without room, it waits for it on a task of its own.
+    ///
+    /// Its order with later inputs is then open. Must be called inside a runtime.
+    pub fn deliver(&self, input: I)
+    where
+        I: Send + 'static,
+    {
+        if let Err(input) = self.try_send(input) {
+            let inbox = self.clone();
+            tokio::spawn(async move { inbox.send(input).await.is_ok() });
+        }
     }
 
     /// How many inputs wait.

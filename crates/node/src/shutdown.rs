@@ -5,6 +5,7 @@
 
 use std::{io, time::Duration};
 
+use crate::admin::Readiness;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -97,6 +98,30 @@ impl Shutdown {
     async fn reached(&self, at_least: Stage) {
         let mut stage = self.stage.subscribe();
         stage.wait_for(|stage| *stage >= at_least).await.expect("self holds the sender");
+    }
+}
+
+/// How often a draining process looks whether it is done.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Shutdown {
+    /// The end of a node: waits for the begin of the drain, makes the node unready, calls `begun`, and stops as soon as
+    /// nothing is left or the time is up. `is_idle` is asked from the second look on: the reports it goes by are older.
+    pub async fn drain_until(&self, readiness: &Readiness, begun: impl FnOnce(), is_idle: impl Fn() -> bool) {
+        self.draining().await;
+        readiness.condition("drain").unready("this node is stopping");
+        tracing::info!(grace = ?self.grace, "draining");
+        begun();
+        let mut look = tokio::time::interval(LOOK);
+        for round in 0_u32.. {
+            tokio::select! {
+                () = self.stopped() => return,
+                _ = look.tick() => {}
+            }
+            if round > 2 && is_idle() {
+                return self.stop();
+            }
+        }
     }
 }
 
