@@ -1,11 +1,15 @@
-//! Forwarding without a response context, RFC 3261 §16.11: the ACK to a 2xx, and responses that another node's context waits for.
+//! Forwarding without a response context, RFC 3261 §16.11: the ACK to a 2xx, and responses that another
+//! node's context waits for.
 
-use sip::{Name, Request, Response, Via};
+use std::ops::Range;
+
+use sip::{Message, Method, Name, Request, Response, StatusCode, Via};
 
 use crate::hash::Stable;
 
-/// A branch that is the same for every retransmission of `r`, on every node (§16.11): from the received branch, or, when that is not
-/// an RFC 3261 one, from the fields that differ between any two transactions. The method does not count.
+/// A branch that is the same for every retransmission of `r`, on every node (§16.11): from the received
+/// branch, or, when that is not an RFC 3261 one, from the fields that differ between any two transactions.
+/// The method does not count.
 pub fn branch_of(r: &Request) -> String {
     let mut low = Stable::new(1);
     let mut high = Stable::new(2);
@@ -30,9 +34,10 @@ pub fn branch_of(r: &Request) -> String {
     format!("z9hG4bK{:016x}{:016x}", low.finish(), high.finish())
 }
 
-/// Takes our Via off a response and says where the next one leads; None when the top Via is not ours or nobody is left behind it, and
-/// then the response is dropped. `is_ours` decides: for a cluster also whether the branch carries its signature (RFC 6026 §7.3 forbids
-/// to forward what no transaction of ours can have asked for).
+/// Takes our Via off a response and says where the next one leads; None when the top Via is not ours or
+/// nobody is left behind it, and then the response is dropped. `is_ours` decides: for a cluster also whether
+/// the branch carries its signature (RFC 6026 §7.3 forbids to forward what no transaction of ours can have
+/// asked for).
 pub fn forward_response<'a>(r: &'a mut Response, is_ours: &dyn Fn(&Via<'_>) -> bool) -> Option<Via<'a>> {
     let Some(Ok(top)) = r.top_via() else {
         return None;
@@ -42,6 +47,23 @@ pub fn forward_response<'a>(r: &'a mut Response, is_ours: &dyn Fn(&Via<'_>) -> b
     }
     r.headers.pop_top(Name::Via);
     r.top_via()?.ok()
+}
+
+/// The 503 of a node that cannot even look at a message (RFC 3261 §21.5.4). The time to come back lies within
+/// `seconds` and depends on the call, so that not all come back together. None for what is not answered: an
+/// ACK, a response.
+pub fn overloaded(message: &Message, seconds: Range<u64>) -> Option<Response> {
+    let Message::Request(request) = message else { return None };
+    if request.method == Method::Ack {
+        return None;
+    }
+    let mut spread = Stable::new(3);
+    spread.write_optional(Some(request.call_id()));
+    let wait = seconds.start + spread.finish() % (seconds.end - seconds.start).max(1);
+    let to_tag = format!("{:016x}", spread.finish());
+    let mut response = Response::to(request, StatusCode::new(503), Some(&to_tag));
+    response.headers.append(Name::RetryAfter, wait.to_string());
+    Some(response)
 }
 
 #[cfg(test)]
@@ -94,5 +116,16 @@ mod tests {
         let mut last = foreign;
         last.headers.pop_top(Name::Via);
         assert!(forward_response(&mut last, &|_| true).is_none());
+    }
+
+    #[test]
+    fn overload_says_when_to_come_back_and_answers_no_ack() {
+        let invite = Message::Request(request("INVITE", "sip:b@example.com", ""));
+        let answer = overloaded(&invite, 2..10).unwrap();
+        let wait: u64 =
+            std::str::from_utf8(answer.headers.get(Name::RetryAfter).unwrap()).unwrap().parse().unwrap();
+        assert_eq!(answer.status.code(), 503);
+        assert!((2..10).contains(&wait));
+        assert!(overloaded(&Message::Request(request("ACK", "sip:b@example.com", "")), 2..10).is_none());
     }
 }
