@@ -1,1 +1,19 @@
 //! The edge node: owns every flow to the user agents.
+//!
+//! [`engine`] decides, purely; [`driver`] joins it to the sockets (`transport`) and the links (`link`); [`config`]
+//! holds what an operator may set. [`serve`] is the process.
+
+pub mod access;
+pub mod config;
+pub mod counters;
+mod driver;
+pub mod engine;
+mod events;
+pub mod hop;
+mod metrics;
+pub mod network;
+mod serve;
+pub mod settings;
+
+pub use config::Config;
+pub use serve::serve;

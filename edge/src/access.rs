@@ -1,0 +1,94 @@
+//! What may enter at the border, and what the edge adds to it.
+//!
+//! Input from a user agent is hostile until a core says otherwise (RFC 3261 §26, RFC 3327 §6): headers that only
+//! the cluster may write are removed, a Route that names this edge must carry a flow token that the cluster minted
+//! (RFC 5626 §5.3.1), and what goes inside leaves with the flow's token in Path (RFC 5626 §5.1) or Record-Route
+//! (RFC 5626 §5.3).
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use sip::{Headers, Name, NameAddr, Reject, Request, StatusCode, Uri};
+use transport::Flow;
+use transport::token::Keys;
+
+use crate::settings::Settings;
+
+/// 430 Flow Failed, RFC 5626 §11.5: the flow of a genuine token is gone.
+pub const FLOW_FAILED: StatusCode = StatusCode::new(430);
+/// 403 Forbidden: the token is not the cluster's.
+pub const FORBIDDEN: StatusCode = StatusCode::new(403);
+
+/// Takes from a request what an outsider may not claim. A trusted peer keeps all of it: its Path stays below ours.
+///
+/// Route entries below our own are kept when the cluster minted their token, or inside a dialog, where they are
+/// what the cluster itself record-routed; a route that an outsider composes for a new request is dropped, since
+/// it would choose the way past the core's decisions.
+pub fn strip(request: &mut Request, source: IpAddr, settings: &Settings) {
+    if settings.trusts(source) {
+        return;
+    }
+    let headers = &mut request.headers;
+    headers.remove(Name::Path);
+    headers.remove(Name::PAssertedIdentity);
+    for name in ["P-Served-User", "P-Access-Network-Info", "X-Signalbox-Identity"] {
+        headers.remove_named(name);
+    }
+    if request.to_tag().is_none() && !genuine_routes(&request.headers, settings) {
+        request.headers.remove(Name::Route);
+    }
+}
+
+/// True when every Route entry names this edge or carries a token of the cluster.
+fn genuine_routes(headers: &Headers, settings: &Settings) -> bool {
+    headers.values(Name::Route).all(|value| {
+        let Ok(uri) = NameAddr::parse(value).and_then(|addr| addr.parsed_uri()) else { return false };
+        settings.names_us(&uri)
+            || uri.user.is_some_and(|token| settings.keys.verify(token.as_bytes()).is_ok())
+    })
+}
+
+/// The flow that the user part of our own Route entry names. `None`: the entry has no user part, so it names the
+/// edge as a plain outbound proxy. A token that is not the cluster's is refused with 403 (RFC 5626 §5.3.1).
+pub fn flow_of(user: &[u8], keys: &Keys) -> Result<Option<Flow>, Reject> {
+    if user.is_empty() {
+        return Ok(None);
+    }
+    match keys.verify(user) {
+        Ok(flow) => Ok(Some(flow)),
+        Err(_) => Err(Reject::new(FORBIDDEN).because("Forged Flow Token")),
+    }
+}
+
+/// Adds our Path URI on top (RFC 3327 §5.2). `ob` says that the flow can be used for requests towards the UA
+/// (RFC 5626 §5.1), which holds when the UA itself is the previous hop.
+pub fn add_path(request: &mut Request, flow: &Flow, settings: &Settings) {
+    let first_hop = request.headers.values(Name::Via).count() == 1;
+    let ob = if first_hop { ";ob" } else { "" };
+    let uri = format!("<sip:{}@{};lr{ob}>", settings.keys.mint(flow), settings.path_host());
+    request.headers.push_top(Name::Path, Bytes::from(uri));
+}
+
+/// The Record-Route value that brings in-dialog requests back to `flow` (RFC 5626 §5.3.2). The transport is the
+/// flow's own, so that a UA which resolves the URI reaches us the way it came (RFC 5658 §4).
+pub fn record_route(flow: &Flow, settings: &Settings) -> Bytes {
+    let token = settings.keys.mint(flow);
+    let host = settings.public_host(flow);
+    Bytes::from(format!("<sip:{token}@{host}{};lr>", transport_param(flow)))
+}
+
+fn transport_param(flow: &Flow) -> &'static str {
+    use transport::Protocol::{Tcp, Tls, Udp, Ws, Wss};
+    match flow.protocol {
+        Udp => "",
+        Tcp => ";transport=tcp",
+        Tls => ";transport=tls",
+        Ws => ";transport=ws",
+        Wss => ";transport=wss",
+    }
+}
+
+/// True when the URI's user part is one of the cluster's tokens.
+pub fn is_token(uri: &Uri<'_>, keys: &Keys) -> bool {
+    uri.user.is_some_and(|user| keys.verify(user.as_bytes()).is_ok())
+}

@@ -1,0 +1,165 @@
+//! The settings of an edge: the variables `EDGE_…`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use node::config::{ConfigError, Secret, Span, host_name};
+use transport::Listen;
+use transport::token::Keys;
+
+use crate::network::Network;
+
+/// Prefix of the variables.
+pub const PREFIX: &str = "EDGE_";
+
+node::settings! {
+    /// Settings of an edge.
+    pub struct Config {
+        /// Unique name of this edge, also the host in Path unless `EDGE_ADVERTISE` is set.
+        name: String = host_name() => "host name",
+        /// Sockets towards the user agents: `udp:ADDRESS:PORT` and `tcp:…`, IPv4 or `[IPv6]`.
+        listen: Vec<Socket> = vec![socket("udp:0.0.0.0:5060"), socket("tcp:0.0.0.0:5060")],
+        /// Public `host` or `host:port` put into Path, Record-Route and Via.
+        advertise: Option<String> = None => "derived from the socket",
+        /// Cores to link with, `host:port`; names are looked up again and again.
+        cores: Vec<CoreAddress> = vec![CoreAddress("127.0.0.1:7443".to_owned())],
+        /// PEM file with the certificates of the cluster CA.
+        link_ca: Option<PathBuf> = None => "development certificates, loopback only",
+        /// PEM file with this node's certificate.
+        link_cert: Option<PathBuf> = None => "as above",
+        /// PEM file with the private key of the certificate.
+        link_key: Option<PathBuf> = None => "as above",
+        /// Keys of the flow tokens, the same on all edges: `current[,previous]`, base64 of at least 32 bytes each.
+        flow_keys: Secret = Secret::default() => "random, with a warning: flows do not survive a restart",
+        /// Networks and addresses whose Path and identity headers are kept.
+        trusted_peers: Vec<Network> = Vec::new(),
+        /// Largest number of streams, and of streams from one address.
+        max_connections: usize = 100_000,
+        /// Largest number of streams from one source address.
+        max_connections_per_source: usize = 1_000,
+        /// How long a stream may be idle. Longer than the keep-alive of any user agent (RFC 5626 §4.4.1: 120 s).
+        idle_timeout: Span = Span::from_secs(600),
+        /// Messages that may wait for the engine; beyond it requests are answered with 503.
+        queue: usize = 8_192,
+        /// Threads: 1 runs everything on one, more share the work by Call-ID.
+        workers: usize = 1,
+        /// How long a stopping edge finishes what has begun.
+        drain_grace: Span = Span::from_secs(20),
+        /// Address of `/health`, `/ready` and `/metrics`.
+        admin: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9460)),
+    }
+}
+
+fn socket(text: &str) -> Socket {
+    text.parse().expect("the default is well-formed")
+}
+
+impl Config {
+    /// Reads `EDGE_FLOW_KEYS`; without it a random key from `seed`.
+    ///
+    /// # Errors
+    ///
+    /// A key that is not base64 or too short.
+    pub fn keys(&self, seed: [u8; 32]) -> Result<Keys, ConfigError> {
+        if self.flow_keys.is_empty() {
+            tracing::warn!(
+                "EDGE_FLOW_KEYS is not set: a random key is used, flows will not survive a restart"
+            );
+            return Ok(Keys::random(seed));
+        }
+        self.flow_keys
+            .expose()
+            .parse()
+            .map_err(|problem| ConfigError::new(format!("{PREFIX}FLOW_KEYS"), problem))
+    }
+
+    /// What no single field can check.
+    ///
+    /// # Errors
+    ///
+    /// Names the variable.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |name: &str, problem: &str| Err(ConfigError::new(format!("{PREFIX}{name}"), problem));
+        if !is_host(&self.name) {
+            return wrong("NAME", "it stands in SIP URIs: letters, digits, dots and hyphens only");
+        }
+        if self.advertise.as_deref().is_some_and(|text| !is_host_port(text)) {
+            return wrong("ADVERTISE", "a host or host:port is expected");
+        }
+        if self.listen.is_empty() {
+            return wrong("LISTEN", "at least one socket is needed");
+        }
+        if self.cores.is_empty() {
+            return wrong("CORES", "at least one core is needed");
+        }
+        if !self.flow_keys.is_empty() {
+            self.keys([0; 32])?;
+        }
+        Ok(())
+    }
+}
+
+/// A core's address as the link dials it: `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreAddress(pub String);
+
+impl FromStr for CoreAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("sip:") || text.starts_with("sips:") {
+            return Err(format!("`{text}`: SIP next hops are not supported by this version, use host:port"));
+        }
+        if is_host_port(text) && text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("`{text}` is not host:port"))
+    }
+}
+
+impl fmt::Display for CoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A socket towards the user agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket(pub Listen);
+
+impl FromStr for Socket {
+    type Err = <Listen as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+node::setting!(CoreAddress, Network, Socket);
+
+/// RFC 3261 §25.1 `hostname` or `IPv4address`.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+/// `hostport`: an IPv6 address stands in brackets.
+fn is_host_port(text: &str) -> bool {
+    if text.starts_with('[') {
+        let Some((host, port)) = text.rsplit_once(']') else { return false };
+        let inner = host.trim_start_matches('[');
+        return inner.parse::<std::net::Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok()));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) => is_host(host) && port.parse::<u16>().is_ok(),
+        None => is_host(text),
+    }
+}

@@ -1,0 +1,73 @@
+//! The hands of an edge's shard: outputs of the engine become bytes on flows and frames on links.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use link::{Links, PeerId, SendError};
+use node::shard::Inbox;
+use proto::{Sip, Source, frame::Kind};
+use transport::{Flow, Transport};
+
+use crate::engine::{Input, Output};
+use crate::metrics::Meter;
+
+/// What one shard does with its outputs.
+pub(crate) struct Driver {
+    pub(crate) transport: Transport,
+    pub(crate) links: Links,
+    pub(crate) inbox: Inbox<Input>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) shard: usize,
+}
+
+impl node::shard::Driver<Output> for Driver {
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::ToUa { flow, bytes } => self.to_ua(flow, bytes),
+            Output::ToCore { core, lane, bytes, source } => self.to_core(core, lane, bytes, source),
+            Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.transport.flush();
+    }
+}
+
+impl Driver {
+    fn to_ua(&self, flow: Flow, bytes: Bytes) {
+        if self.transport.send(&flow, bytes).is_err() {
+            self.meter.unsent_to_ua.inc();
+            // A stream that takes nothing is a failed flow; a datagram is sent again by its transaction.
+            if flow.protocol.is_reliable() {
+                self.transport.close(&flow);
+            }
+        }
+    }
+
+    fn to_core(&self, core: PeerId, lane: u64, bytes: Bytes, source: Option<Flow>) {
+        let frame = Sip {
+            message: bytes.clone(),
+            source: source.map(|flow| source_of(&flow)),
+            received_at: if source.is_some() { node::clock::unix_millis() } else { 0 },
+            ..Sip::default()
+        };
+        match self.links.send(core, lane, Kind::Sip(frame)) {
+            Ok(()) => {}
+            // The loss of the link comes as an event of its own.
+            Err(SendError::Down) => {
+                self.meter.unsent_to_core.inc();
+            }
+            Err(SendError::Full | SendError::TooLarge) => {
+                self.meter.unsent_to_core.inc();
+                // Nobody repeats it on a reliable hop, so the engine has to know.
+                let _ = self.inbox.try_send(Input::NotSent(bytes));
+            }
+        }
+    }
+}
+
+/// A flow as the link tells it to a core.
+fn source_of(flow: &Flow) -> Source {
+    Source::new(flow.protocol.token(), flow.remote, "", false)
+}

@@ -1,0 +1,554 @@
+//! The edge's engine: from flow to core, from core to flow. Pure.
+//!
+//! Transaction-stateful, dialog-stateless, never forks: every request has exactly one place to go. From a user
+//! agent it goes to the core that is home to its Call-ID; from a core it goes to the flow that the token in our own
+//! Route entry names. What may enter is decided in [`crate::access`], how a request is copied and which answer
+//! counts in the `proxy` crate (RFC 3261 §16), retransmissions and timers in the `transaction` crate (§17).
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use link::PeerId;
+use link::choose::Candidate;
+use proxy::context::{Action, BranchId, Failure, Options, ResponseContext};
+use proxy::target::{Target, TargetSet};
+use proxy::{branch, record_route, route, validate};
+use sip::{Message, Method, Name, Reject, Request, Response, StatusCode, via};
+use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
+use transport::Flow;
+
+use crate::access;
+use crate::counters::Counters;
+use crate::hop::Hop;
+use crate::settings::Settings;
+
+/// What happens to an edge.
+#[derive(Debug)]
+pub enum Input {
+    /// A message on a flow.
+    FromUa {
+        /// Where it came in.
+        flow: Flow,
+        /// What came.
+        message: Message,
+    },
+    /// A message over a link.
+    FromCore {
+        /// Which core sent it.
+        core: PeerId,
+        /// What it sent.
+        message: Message,
+    },
+    /// A stream was opened.
+    FlowUp(Flow),
+    /// A stream is closed, or could not be written.
+    FlowDown(Flow),
+    /// The link to a core stands.
+    CoreUp {
+        /// The core.
+        core: PeerId,
+        /// Its unique name: what the choice by Call-ID hashes, so that every edge chooses alike.
+        name: String,
+        /// Its share relative to the others.
+        weight: u32,
+    },
+    /// The link to a core is lost.
+    CoreDown(PeerId),
+    /// The core finishes what it has and takes no new work.
+    CoreDrains(PeerId),
+    /// The link did not take a message of ours: its queue is full.
+    NotSent(Bytes),
+    /// Asks for [`Output::Report`].
+    Report,
+}
+
+/// What an edge wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Bytes for a flow.
+    ToUa {
+        /// Where to.
+        flow: Flow,
+        /// One message.
+        bytes: Bytes,
+    },
+    /// A message for a core.
+    ToCore {
+        /// Which core.
+        core: PeerId,
+        /// Hash of the Call-ID: chooses the stream.
+        lane: u64,
+        /// One message.
+        bytes: Bytes,
+        /// The flow on which it entered; `None` for what the edge itself sends.
+        source: Option<Flow>,
+    },
+    /// What was counted so far.
+    Report(Box<Counters>),
+}
+
+/// The state of an edge.
+#[derive(Debug)]
+pub struct Edge {
+    settings: Settings,
+    layer: Layer<Hop>,
+    contexts: HashMap<ServerId, Context, ahash::RandomState>,
+    branches: HashMap<ClientId, (ServerId, BranchId), ahash::RandomState>,
+    deadlines: Deadlines<ServerId>,
+    cores: BTreeMap<PeerId, Core>,
+    streams: HashSet<Flow, ahash::RandomState>,
+    out: VecDeque<Output>,
+    actions: Vec<Action>,
+    source: Option<Flow>,
+    counters: Counters,
+}
+
+/// One request on its way: the response context with one branch (a second one when a core dies).
+#[derive(Debug)]
+struct Context {
+    response: ResponseContext,
+    from: Hop,
+    hop: Hop,
+    loop_hash: u64,
+    clients: Vec<(BranchId, ClientId)>,
+    answered: bool,
+}
+
+#[derive(Debug)]
+struct Core {
+    /// Hash of its name, which every edge computes alike.
+    name: u64,
+    weight: u32,
+}
+
+impl Edge {
+    /// An edge without links and flows. `seed` makes its branches and tags.
+    pub fn new(settings: Settings, timers: Timers, seed: [u8; 32]) -> Self {
+        let mut ids = Ids::new(seed);
+        let hasher = ahash::RandomState::with_seeds(ids.u64(), ids.u64(), ids.u64(), ids.u64());
+        Self {
+            settings,
+            layer: Layer::new(timers, ids),
+            contexts: HashMap::with_hasher(hasher.clone()),
+            branches: HashMap::with_hasher(hasher.clone()),
+            deadlines: Deadlines::new(),
+            cores: BTreeMap::new(),
+            streams: HashSet::with_hasher(hasher),
+            out: VecDeque::new(),
+            actions: Vec::new(),
+            source: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// What was counted so far, with the gauges of this moment.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.transactions = self.layer.counts();
+        counters.contexts = self.contexts.len() as u64;
+        counters.streams = self.streams.len() as u64;
+        counters
+    }
+
+    /// True when no transaction and no context is left: a drained edge may end.
+    pub fn is_idle(&self) -> bool {
+        self.contexts.is_empty() && self.layer.counts().total() == 0
+    }
+
+    /// Takes what the layer has to say: messages leave, events are worked on.
+    fn pump(&mut self, now: Instant) {
+        while let Some(output) = self.layer.poll_output() {
+            match output {
+                transaction::Output::Send { to, bytes, lane } => self.send(to, bytes, lane),
+                transaction::Output::Event(event) => self.on_event(event, now),
+            }
+        }
+    }
+
+    fn send(&mut self, to: Hop, bytes: Bytes, lane: u64) {
+        self.out.push_back(match to {
+            Hop::Ua(flow) => Output::ToUa { flow, bytes },
+            Hop::Core(core) => Output::ToCore { core, lane, bytes, source: self.source },
+        });
+    }
+
+    fn on_event(&mut self, event: Event<Hop>, now: Instant) {
+        match event {
+            Event::Request { id, request, from } => self.on_request(id, request, from, now),
+            Event::Cancel { invite, .. } => {
+                self.step(invite, now, |context, now, out| context.response.on_cancel(now, out));
+            }
+            Event::Ack { request, from } => self.on_ack(request, from),
+            Event::Response { id, response } => self.on_response(id, response, now),
+            Event::StrayResponse { .. } => self.counters.stray_responses += 1,
+            Event::Timeout { id } => self.on_failure(id, Failure::Timeout, now),
+            Event::TransportError { id } => self.on_transport_error(id, now),
+            Event::ClientEnded { id } => {
+                self.branches.remove(&id);
+            }
+            Event::ServerEnded { .. } => {}
+        }
+    }
+
+    /// RFC 3261 §16.3 to §16.6 for a new request.
+    fn on_request(&mut self, id: ServerId, mut request: Request, from: Hop, now: Instant) {
+        self.counters.request(&request.method, matches!(from, Hop::Ua(_)));
+        let loop_hash = branch::loop_hash(&request);
+        match self.admit(&mut request, from, loop_hash) {
+            Ok(hop) => self.forward(id, request, from, hop, loop_hash, now),
+            Err(reject) => {
+                let tag = self.layer.ids().tag();
+                let response = reject.response(&request, &tag);
+                self.respond(id, response, now);
+            }
+        }
+    }
+
+    /// Checks a request and says where it goes: §16.3, §16.4, and the edge's own rules.
+    fn admit(&self, request: &mut Request, from: Hop, loop_hash: u64) -> Result<Hop, Reject> {
+        validate::request(request, &validate::Rules { supported: &[] })?;
+        if branch::is_loop(request, &|sent_by| self.settings.is_our_host(sent_by), loop_hash) {
+            return Err(Reject::new(StatusCode::new(482)));
+        }
+        if request.method == Method::Cancel {
+            // §9.2: a CANCEL that matches no transaction
+            return Err(Reject::new(StatusCode::new(481)));
+        }
+        match from {
+            Hop::Ua(flow) => self.admit_from_ua(request, flow),
+            Hop::Core(_) => self.admit_from_core(request),
+        }
+    }
+
+    fn admit_from_ua(&self, request: &mut Request, flow: Flow) -> Result<Hop, Reject> {
+        access::strip(request, flow.remote.ip(), &self.settings);
+        self.take_own_route(request)?;
+        if request.method == Method::Register {
+            access::add_path(request, &flow, &self.settings);
+        } else if record_route::wants(request) {
+            record_route::insert(request, access::record_route(&flow, &self.settings));
+        }
+        self.home(request.call_id(), None).map(Hop::Core).ok_or_else(|| self.no_core())
+    }
+
+    /// RFC 5626 §5.3.1: what comes from inside follows the token of our own Route entry.
+    fn admit_from_core(&self, request: &mut Request) -> Result<Hop, Reject> {
+        let Some(flow) = self.take_own_route(request)? else {
+            return Err(Reject::new(access::FORBIDDEN).because("No Flow Token"));
+        };
+        let alive = if flow.protocol.is_reliable() {
+            self.streams.contains(&flow)
+        } else {
+            self.settings.serves(&flow)
+        };
+        if !alive {
+            return Err(Reject::new(access::FLOW_FAILED));
+        }
+        if record_route::wants(request) {
+            record_route::insert(request, access::record_route(&flow, &self.settings));
+        }
+        Ok(Hop::Ua(flow))
+    }
+
+    /// §16.4, and the flow that the removed entry names.
+    fn take_own_route(&self, request: &mut Request) -> Result<Option<Flow>, Reject> {
+        let own = route::preprocess(request, &|uri| self.settings.names_us(uri))?;
+        match own {
+            Some(own) => access::flow_of(&own.user, &self.settings.keys),
+            None => Ok(None),
+        }
+    }
+
+    /// The core that is home to a Call-ID among those with a link, `except` one that has just failed.
+    fn home(&self, call_id: &[u8], except: Option<PeerId>) -> Option<PeerId> {
+        let live = self.cores.iter().filter(|(core, _)| Some(**core) != except);
+        link::choose::peer(call_id, live.map(|(peer, core)| core.candidate(*peer)))
+    }
+
+    /// 503 while no core is reachable; the spread keeps the user agents from coming back as one.
+    fn no_core(&self) -> Reject {
+        let spread = self.counters.requests_in() % 8;
+        Reject::new(StatusCode::new(503)).with(Name::RetryAfter, (2 + spread).to_string())
+    }
+
+    fn forward(&mut self, id: ServerId, request: Request, from: Hop, hop: Hop, loop_hash: u64, now: Instant) {
+        let target = Target::new(request.uri.clone(), 0);
+        let to_tag = self.layer.ids().tag();
+        let options = Options { keep_503: true, keep_430: true, ..Options::default() };
+        let mut response = ResponseContext::new(request, to_tag, options);
+        response.start(TargetSet::one(target), now, &mut self.actions);
+        let context = Context { response, from, hop, loop_hash, clients: Vec::new(), answered: false };
+        self.contexts.insert(id, context);
+        self.source = match from {
+            Hop::Ua(flow) => Some(flow),
+            Hop::Core(_) => None,
+        };
+        self.perform(id, now);
+        self.pump(now);
+        self.source = None;
+    }
+
+    /// Steps one context and does what it asks for.
+    fn step(
+        &mut self,
+        id: ServerId,
+        now: Instant,
+        step: impl FnOnce(&mut Context, Instant, &mut Vec<Action>),
+    ) {
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        step(context, now, &mut self.actions);
+        self.perform(id, now);
+    }
+
+    /// Makes sure that Timer C of a context is looked at in time.
+    fn arm(&mut self, id: ServerId) {
+        if let Some(due) = self.contexts.get(&id).and_then(|context| context.response.next_timeout()) {
+            self.deadlines.set(id, due);
+        }
+    }
+
+    /// Does what a context asked for.
+    fn perform(&mut self, id: ServerId, now: Instant) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Forward { branch, request, .. } => self.launch(id, branch, request, now),
+                Action::Cancel { branch } => {
+                    let client = self.contexts.get(&id).and_then(|context| context.client(branch));
+                    if let Some(client) = client {
+                        self.layer.cancel(client, now);
+                    }
+                }
+                Action::Abandon { branch } => {
+                    let client = self.contexts.get(&id).and_then(|context| context.client(branch));
+                    if let Some(client) = client {
+                        self.branches.remove(&client);
+                        self.layer.abandon(client);
+                    }
+                }
+                Action::Respond(response) => self.respond(id, response, now),
+                Action::Done => {
+                    self.contexts.remove(&id);
+                    self.deadlines.clear(id);
+                }
+            }
+        }
+        self.actions = actions;
+        self.arm(id);
+    }
+
+    /// §16.6 steps 7 to 10: our Via on the copy, and off it goes.
+    fn launch(&mut self, id: ServerId, branch: BranchId, mut request: Request, now: Instant) {
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let token = self.layer.ids().branch();
+        match context.hop {
+            Hop::Core(_) => {
+                branch::push_via(&mut request, "TLS", &self.settings.name, &token, context.loop_hash);
+            }
+            Hop::Ua(flow) => {
+                let host = self.settings.public_host(&flow);
+                branch::push_via(&mut request, flow.protocol.via(), &host, &token, context.loop_hash);
+            }
+        }
+        let client = self.layer.request(request, context.hop, now);
+        context.clients.push((branch, client));
+        self.branches.insert(client, (id, branch));
+    }
+
+    fn respond(&mut self, id: ServerId, response: Response, now: Instant) {
+        self.counters.response(response.status);
+        if let Some(context) = self.contexts.get_mut(&id)
+            && response.status != StatusCode::TRYING
+        {
+            context.answered = true;
+        }
+        self.layer.respond(id, response, now);
+    }
+
+    fn on_response(&mut self, client: ClientId, response: Response, now: Instant) {
+        let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        self.step(id, now, |context, now, out| context.response.on_response(branch, response, now, out));
+    }
+
+    fn on_failure(&mut self, client: ClientId, failure: Failure, now: Instant) {
+        let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        self.step(id, now, |context, now, out| context.response.on_failure(branch, failure, now, out));
+    }
+
+    /// A flow that cannot be written is a failed flow: 430 tells the core to try the next one (RFC 5626 §5.3.1).
+    fn on_transport_error(&mut self, client: ClientId, now: Instant) {
+        self.on_failure(client, Failure::NoRoute, now);
+    }
+
+    /// ACK to a 2xx: no transaction, forwarded by its Route (§13.2.2.4, §16.11).
+    fn on_ack(&mut self, mut request: Request, from: Hop) {
+        self.counters.request(&Method::Ack, matches!(from, Hop::Ua(_)));
+        let loop_hash = branch::loop_hash(&request);
+        let Ok(hop) = self.admit(&mut request, from, loop_hash) else {
+            self.counters.dropped_acks += 1;
+            return;
+        };
+        let target = Target::new(request.uri.clone(), 0);
+        let Ok(mut copy) = branch::copy(&request, &target) else {
+            self.counters.dropped_acks += 1;
+            return;
+        };
+        let token = self.layer.ids().branch();
+        let lane = transaction::lane(copy.call_id());
+        match hop {
+            Hop::Core(_) => branch::push_via(&mut copy, "TLS", &self.settings.name, &token, loop_hash),
+            Hop::Ua(flow) => {
+                let host = self.settings.public_host(&flow);
+                branch::push_via(&mut copy, flow.protocol.via(), &host, &token, loop_hash);
+            }
+        }
+        self.send(hop, copy.encode(), lane);
+    }
+
+    /// A core is gone. What it never answered goes to another core; what already rings may still be answered
+    /// through any core, so its branch stays (design: a core keeps no state that a call needs).
+    fn on_core_down(&mut self, core: PeerId, now: Instant) {
+        self.cores.remove(&core);
+        let mut hit: Vec<ServerId> = self.waiting_for(core);
+        hit.sort_unstable();
+        for id in hit {
+            self.retry_elsewhere(id, core, now);
+        }
+        self.redirect_answers(core);
+        self.pump(now);
+    }
+
+    #[expect(clippy::iter_over_hash_type, reason = "the caller sorts")]
+    fn waiting_for(&self, core: PeerId) -> Vec<ServerId> {
+        let mut hit = Vec::new();
+        for (id, context) in &self.contexts {
+            if context.hop == Hop::Core(core) {
+                hit.push(*id);
+            }
+        }
+        hit
+    }
+
+    fn retry_elsewhere(&mut self, id: ServerId, core: PeerId, now: Instant) {
+        let Some(context) = self.contexts.get(&id) else { return };
+        if context.answered {
+            return;
+        }
+        let next = self.home(context.response.request().call_id(), Some(core));
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(next) = next else {
+            for (branch, _) in context.clients.clone() {
+                self.step(id, now, |context, now, out| {
+                    context.response.on_failure(branch, Failure::Transport, now, out);
+                });
+            }
+            return;
+        };
+        self.counters.retried += 1;
+        context.hop = Hop::Core(next);
+        let orphans: Vec<BranchId> = context.clients.iter().map(|(branch, _)| *branch).collect();
+        let target = Target::new(context.response.request().uri.clone(), 0);
+        self.source = match context.from {
+            Hop::Ua(flow) => Some(flow),
+            Hop::Core(_) => None,
+        };
+        self.step(id, now, |context, now, out| {
+            context.response.add_target(target, now, out);
+            for branch in orphans {
+                context.response.orphan(branch, now, out);
+            }
+        });
+        self.pump(now);
+        self.source = None;
+    }
+
+    /// Answers to requests that came from the lost core leave through another one: the signed Via of the cluster
+    /// lets any core pass them on.
+    #[expect(clippy::iter_over_hash_type, reason = "each context is changed by itself; nothing is sent")]
+    fn redirect_answers(&mut self, core: PeerId) {
+        let live: Vec<_> = self.cores.iter().map(|(peer, core)| core.candidate(*peer)).collect();
+        for (id, context) in &mut self.contexts {
+            if context.from != Hop::Core(core) {
+                continue;
+            }
+            let call_id = context.response.request().call_id();
+            if let Some(next) = link::choose::peer(call_id, live.iter().copied()) {
+                context.from = Hop::Core(next);
+                self.layer.redirect_server(*id, Hop::Core(next));
+            }
+        }
+    }
+}
+
+impl Core {
+    fn candidate(&self, peer: PeerId) -> Candidate {
+        Candidate { peer, name: self.name, weight: self.weight }
+    }
+}
+
+impl Context {
+    fn client(&self, branch: BranchId) -> Option<ClientId> {
+        self.clients.iter().find(|(b, _)| *b == branch).map(|(_, client)| *client)
+    }
+}
+
+impl node::Engine for Edge {
+    type Input = Input;
+    type Output = Output;
+
+    fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::FromUa { flow, mut message } => {
+                if flow.protocol.is_reliable() {
+                    // What arrives proves that the stream is open, even if its opening went unheard.
+                    self.streams.insert(flow);
+                }
+                if let Message::Request(request) = &mut message {
+                    via::stamp_received(request, flow.remote, true);
+                }
+                self.layer.receive(message, Hop::Ua(flow), now);
+            }
+            Input::FromCore { core, message } => self.layer.receive(message, Hop::Core(core), now),
+            Input::FlowUp(flow) => {
+                self.streams.insert(flow);
+            }
+            Input::FlowDown(flow) => {
+                self.streams.remove(&flow);
+                self.layer.transport_error(Hop::Ua(flow), now);
+            }
+            Input::CoreUp { core, name, weight } => {
+                self.cores.insert(core, Core { name: link::choose::hash(name.as_bytes()), weight });
+            }
+            Input::CoreDown(core) => self.on_core_down(core, now),
+            Input::CoreDrains(core) => {
+                self.cores.remove(&core);
+            }
+            Input::NotSent(bytes) => self.layer.not_sent(&bytes, now),
+            Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),
+        }
+        self.pump(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.layer.handle_timeout(now);
+        self.pump(now);
+        while let Some(id) = self.deadlines.due(now) {
+            let due = self.contexts.get(&id).and_then(|context| context.response.next_timeout());
+            if due.is_some_and(|due| due <= now) {
+                self.step(id, now, |context, now, out| context.response.on_timeout(now, out));
+            } else {
+                self.arm(id);
+            }
+            self.pump(now);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.layer.poll_timeout(), self.deadlines.next()].into_iter().flatten().min()
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+}

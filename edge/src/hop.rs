@@ -1,0 +1,22 @@
+//! The two sides of an edge, as its transaction layer sees them.
+
+use link::PeerId;
+use transport::Flow;
+
+/// The other end of one hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hop {
+    /// A user agent (or a peer proxy) on its flow.
+    Ua(Flow),
+    /// A core, over its link.
+    Core(PeerId),
+}
+
+impl transaction::Peer for Hop {
+    fn is_reliable(&self) -> bool {
+        match self {
+            Self::Ua(flow) => flow.protocol.is_reliable(),
+            Self::Core(_) => true,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What an edge tells Prometheus.
+
+use std::sync::Arc;
+
+use node::metrics::{Counter, Gauge, Registry};
+use node::report::Reports;
+use transport::{Stats, Transport};
+
+use crate::counters::{CLASSES, Counters, METHODS};
+
+/// Counters of the driver, and what the shards' engines report.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    pub(crate) links: Gauge,
+    pub(crate) overload: Counter,
+    pub(crate) malformed_frames: Counter,
+    pub(crate) unsent_to_ua: Counter,
+    pub(crate) unsent_to_core: Counter,
+    pub(crate) reports: Reports<Counters>,
+}
+
+impl Meter {
+    pub(crate) fn new(registry: &Registry, shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            links: registry.gauge("links", "Cores with a link"),
+            overload: registry.counter("overload", "Messages refused because the engine's inbox was full"),
+            malformed_frames: registry
+                .counter("malformed_frames", "Frames from cores that were no SIP message"),
+            unsent_to_ua: registry.counter("unsent_to_ua", "Messages that a flow did not take"),
+            unsent_to_core: registry.counter("unsent_to_core", "Messages that a link did not take"),
+            reports: reports(registry, shards),
+        })
+    }
+
+    /// True when no shard has a request under way, as far as reported.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.reports.all(|report| report.contexts == 0)
+    }
+}
+
+fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
+    let mut reports = Reports::new(shards);
+    let requests = registry.counters("requests", "Requests, by side and method");
+    for (at, method) in METHODS.iter().copied().chain(["other"]).enumerate() {
+        let from_ua = requests.with(&[("from", "ua"), ("method", method)]);
+        reports.total(from_ua, move |c: &Counters| c.from_ua.get(at).copied().unwrap_or(0));
+        let from_core = requests.with(&[("from", "core"), ("method", method)]);
+        reports.total(from_core, move |c: &Counters| c.from_core.get(at).copied().unwrap_or(0));
+    }
+    let responses = registry.counters("responses", "Answers sent, by class");
+    for (at, class) in CLASSES.into_iter().enumerate() {
+        let total = responses.with(&[("class", class)]);
+        reports.total(total, move |c: &Counters| c.responses.get(at).copied().unwrap_or(0));
+    }
+    reports.totals(
+        registry,
+        [
+            ("stray_responses", "Responses that matched no transaction", |c| c.stray_responses),
+            ("dropped_acks", "ACKs without a way", |c| c.dropped_acks),
+            ("retried", "Requests sent again because their core died", |c| c.retried),
+        ],
+    );
+    reports.gauges(
+        registry,
+        [
+            ("contexts", "Requests on their way", |c| c.contexts),
+            ("flows", "Open stream flows", |c| c.streams),
+            ("transactions", "Transactions", |c| c.transactions.total() as u64),
+        ],
+    );
+    reports
+}
+
+/// The sockets' own figures.
+pub(crate) fn observe(registry: &Registry, transport: &Transport) {
+    for (name, help, value) in Stats::TABLE {
+        let transport = transport.clone();
+        registry.observed(name, help, move || value(transport.stats()).cast_signed());
+    }
+}

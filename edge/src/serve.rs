@@ -1,0 +1,154 @@
+//! The process: sockets, links, shards, administration, and the way they end.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use link::Links;
+use node::admin::{Admin, Readiness, Router};
+use node::clock;
+use node::config::ConfigError;
+use node::exit::Failure;
+use node::metrics::Registry;
+use node::shard::{self, Inbox};
+use node::shutdown::Shutdown;
+use proto::Hello;
+use transaction::Timers;
+use transport::Transport;
+
+use crate::config::{Config, PREFIX};
+use crate::driver::Driver;
+use crate::engine::{Edge, Input};
+use crate::events::Intake;
+use crate::metrics::{self, Meter};
+use crate::settings::Settings;
+
+/// How often the engines report what they counted.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// Runs an edge until `shutdown` is over.
+///
+/// # Errors
+///
+/// A setting that cannot work, or a socket that cannot be opened, named by its variable.
+pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let seed = clock::seed();
+    let keys = config.keys(clock::seed())?;
+    let registry = Registry::new("edge");
+    let readiness = Readiness::new();
+    let linked = readiness.condition("link");
+    let admin = Admin::bind("EDGE_ADMIN", config.admin).await?;
+    let meter = Meter::new(&registry, config.workers);
+
+    let (inboxes, receivers): (Vec<Inbox<Input>>, Vec<_>) =
+        (0..config.workers).map(|_| shard::inbox(config.queue)).unzip();
+    let intake = Arc::new(Intake {
+        inboxes,
+        meter: Arc::clone(&meter),
+        limits: sip::parse::Limits::default(),
+        linked,
+        transport: OnceLock::new(),
+        links: OnceLock::new(),
+    });
+    let transport = bind(&config, &intake).await?;
+    let _ = intake.transport.set(transport.clone());
+    metrics::observe(&registry, &transport);
+    let listeners = transport.listeners();
+    for listener in &listeners {
+        tracing::info!(%listener, "listening");
+    }
+    let settings = || {
+        let interfaces = transport::interfaces();
+        Settings::new(
+            config.name.clone(),
+            config.advertise.clone(),
+            listeners.clone(),
+            &interfaces,
+            config.trusted_peers.clone(),
+            keys.clone(),
+        )
+    };
+    let links = dial(&config, &settings(), &intake)?;
+    let _ = intake.links.set(links.clone());
+
+    let mut shards = Vec::new();
+    for (number, receiver) in receivers.into_iter().enumerate() {
+        let engine = Edge::new(settings(), Timers::default(), shard::seed(seed, number));
+        let driver = Driver {
+            transport: transport.clone(),
+            links: links.clone(),
+            inbox: intake.inboxes.get(number).expect("one inbox for each receiver").clone(),
+            meter: Arc::clone(&meter),
+            shard: number,
+        };
+        let stopped = shutdown.clone();
+        shards.push(tokio::spawn(async move {
+            shard::run(engine, receiver, driver, async move { stopped.stopped().await }).await;
+        }));
+    }
+    tokio::spawn(report(intake.inboxes.clone()));
+    tracing::info!(edge = config.name, admin = %admin.address(), "edge is up");
+
+    let stopped = shutdown.clone();
+    let administration = tokio::spawn(
+        admin.serve(readiness.clone(), registry, Router::new(), async move { stopped.stopped().await }),
+    );
+    shutdown.drain_until(&readiness, || {}, || meter.is_idle()).await;
+    for shard in shards {
+        let _ = shard.await;
+    }
+    links.shutdown("the node stops", Duration::from_secs(1)).await;
+    transport.shutdown().await;
+    let _ = administration.await;
+    tracing::info!("edge has ended");
+    Ok(())
+}
+
+async fn bind(config: &Config, intake: &Arc<Intake>) -> Result<Transport, Failure> {
+    let sockets = transport::Config {
+        listen: config.listen.iter().map(|socket| socket.0).collect(),
+        max_connections: config.max_connections,
+        max_connections_per_source: config.max_connections_per_source,
+        idle_timeout: config.idle_timeout.duration(),
+        ..transport::Config::default()
+    };
+    transport::bind(sockets, Arc::clone(intake), clock::now, epoch())
+        .await
+        .map_err(|error| ConfigError::new(format!("{PREFIX}LISTEN"), error).into())
+}
+
+fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Links, Failure> {
+    let link = link::Config {
+        ca: config.link_ca.clone(),
+        cert: config.link_cert.clone(),
+        key: config.link_key.clone(),
+        ..link::Config::default()
+    };
+    let hello = Hello {
+        name: config.name.clone(),
+        advertised: settings.hosts.iter().cloned().collect(),
+        capacity: 1,
+        ..Hello::default()
+    };
+    let cores = config.cores.iter().map(|core| core.0.clone()).collect();
+    let sink = Arc::clone(intake);
+    link::dial(&link, cores, hello, Box::new(move |event| sink.link(event)))
+        .map_err(|error| ConfigError::new(PREFIX, error).into())
+}
+
+/// What tells the streams of this start from those of earlier ones.
+fn epoch() -> u32 {
+    let [a, b, c, d, ..] = clock::seed();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Asks every engine for its counters, again and again.
+async fn report(inboxes: Vec<Inbox<Input>>) {
+    let mut tick = tokio::time::interval(REPORT);
+    loop {
+        tick.tick().await;
+        for inbox in &inboxes {
+            // A full inbox has more urgent things; the next tick comes.
+            let _ = inbox.try_send(Input::Report);
+        }
+    }
+}
