@@ -1,1 +1,26 @@
-//! The core node: authenticates, registers, looks up, forks.
+//! The core node: authenticates, registers, looks up, forks. Keeps no state that a call or a registration needs.
+//!
+//! [`engine`] decides, purely, with [`register`](self) and [`calls`](self) for the two journeys; [`driver`](self)
+//! joins it to the links and the store; [`config`] holds what an operator may set; [`command`] are the subcommands.
+
+pub mod auth;
+mod calls;
+pub mod command;
+pub mod config;
+pub mod counters;
+mod driver;
+pub mod edges;
+pub mod engine;
+mod events;
+pub mod keys;
+mod metrics;
+pub mod nonce;
+mod pending;
+mod register;
+pub mod routing;
+mod serve;
+pub mod settings;
+pub mod signature;
+
+pub use config::Config;
+pub use serve::serve;

@@ -1,0 +1,202 @@
+//! `contacts`: what the location service (RFC 3261 §10) holds for one address-of-record.
+
+use std::fmt::Write;
+
+use location::LocationStore;
+use node::clock;
+use node::exit::Failure;
+use registrar::{Binding, UnixTime};
+use serde::Serialize;
+use sip::Aor;
+
+use super::{address, open, shown, store};
+use crate::Config;
+
+/// What can be done with contacts.
+#[derive(Debug, clap::Subcommand)]
+pub enum ContactsCommand {
+    /// List the contacts of a user, one in a line. Exits with 1 when there are none.
+    List {
+        /// NAME@DOMAIN
+        #[arg(value_name = "AOR")]
+        aor: String,
+        /// One JSON array, with everything that is known.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove all contacts of a user: no call reaches them until they register again.
+    Remove {
+        /// NAME@DOMAIN
+        #[arg(value_name = "AOR")]
+        aor: String,
+    },
+}
+
+pub(super) async fn run(command: ContactsCommand, config: &Config) -> Result<String, Failure> {
+    match command {
+        ContactsCommand::List { aor, json } => list(&address(&aor)?, json, config).await,
+        ContactsCommand::Remove { aor } => remove(&address(&aor)?, config).await,
+    }
+}
+
+async fn list(aor: &Aor, json: bool, config: &Config) -> Result<String, Failure> {
+    let database = open(config).await?;
+    let records = database.load(std::slice::from_ref(aor)).await.map_err(store)?;
+    database.close().await;
+    let now = UnixTime(clock::unix_now().as_secs());
+    let contacts: Vec<_> =
+        records.iter().flat_map(|record| record.live(now)).map(|binding| Contact::of(binding, now)).collect();
+    if contacts.is_empty() {
+        return Err(none(aor));
+    }
+    Ok(if json { as_json(&contacts) } else { as_lines(&contacts) })
+}
+
+async fn remove(aor: &Aor, config: &Config) -> Result<String, Failure> {
+    let database = open(config).await?;
+    let had_some = database.remove(aor).await.map_err(store)?;
+    database.close().await;
+    if had_some { Ok(format!("removed the contacts of {}\n", shown(aor))) } else { Err(none(aor)) }
+}
+
+fn none(aor: &Aor) -> Failure {
+    Failure::Refused(format!("{} has no contacts", shown(aor)))
+}
+
+/// A binding as it is shown. Fields are only added: scripts read them.
+#[derive(Debug, Serialize)]
+struct Contact<'a> {
+    contact: &'a str,
+    params: &'a str,
+    /// In thousandths.
+    q: u16,
+    /// In seconds.
+    expires_in: u64,
+    edge: &'a str,
+    source: &'a str,
+    /// From the top: the way to the contact (RFC 3327).
+    path: &'a [String],
+    instance: Option<&'a str>,
+    reg_id: Option<u32>,
+    user_agent: &'a str,
+    written_by: &'a str,
+    call_id: &'a str,
+    cseq: u32,
+    /// In seconds since 1970.
+    registered_at: u64,
+    updated_at: u64,
+}
+
+impl<'a> Contact<'a> {
+    fn of(binding: &'a Binding, now: UnixTime) -> Self {
+        Self {
+            contact: &binding.contact,
+            params: &binding.params,
+            q: binding.q,
+            expires_in: binding.expires_at.0.saturating_sub(now.0),
+            edge: &binding.edge,
+            source: &binding.source,
+            path: &binding.path,
+            instance: binding.instance.as_deref(),
+            reg_id: binding.reg_id,
+            user_agent: &binding.user_agent,
+            written_by: &binding.written_by,
+            call_id: &binding.call_id,
+            cseq: binding.cseq,
+            registered_at: binding.registered_at.0,
+            updated_at: binding.updated_at.0,
+        }
+    }
+}
+
+fn as_json(contacts: &[Contact<'_>]) -> String {
+    let mut text = serde_json::to_string_pretty(contacts).expect("strings and numbers always have a JSON form");
+    text.push('\n');
+    text
+}
+
+/// One line for each: the contact and, with a tab before each, what is most asked for.
+fn as_lines(contacts: &[Contact<'_>]) -> String {
+    let mut text = String::new();
+    for it in contacts {
+        let line = format!(
+            "{}\texpires-in={}s\tedge={}\tsource={}\tpath={}\twritten-by={}\tcall-id={}\tcseq={}",
+            plain(it.contact),
+            it.expires_in,
+            plain(it.edge),
+            plain(it.source),
+            plain(&it.path.join(",")),
+            plain(it.written_by),
+            plain(it.call_id),
+            it.cseq,
+        );
+        writeln!(text, "{line}").expect("a string takes anything");
+    }
+    text
+}
+
+/// A stranger chose the text: what would move the operator's cursor or end the line is escaped.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding() -> Binding {
+        Binding {
+            contact: "sip:alice@192.0.2.1:5060".to_owned(),
+            params: String::new(),
+            q: 1000,
+            expires_at: UnixTime(1_060),
+            call_id: "a\u{1b}[2J\tb\n".to_owned(),
+            cseq: 7,
+            path: vec!["<sip:t@edge-1;lr;ob>".to_owned(), "<sip:proxy.example;lr>".to_owned()],
+            instance: None,
+            reg_id: None,
+            user_agent: "Phone".to_owned(),
+            edge: "edge-1".to_owned(),
+            source: "udp:192.0.2.1:5060".to_owned(),
+            registered_at: UnixTime(1_000),
+            updated_at: UnixTime(1_000),
+            written_by: "core-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_contact_is_one_line_whatever_a_stranger_wrote() {
+        let binding = binding();
+        let text = as_lines(&[Contact::of(&binding, UnixTime(1_010))]);
+        let fields: Vec<_> = text.strip_suffix('\n').unwrap().split('\t').collect();
+        let expected = [
+            "sip:alice@192.0.2.1:5060",
+            "expires-in=50s",
+            "edge=edge-1",
+            "source=udp:192.0.2.1:5060",
+            "path=<sip:t@edge-1;lr;ob>,<sip:proxy.example;lr>",
+            "written-by=core-1",
+            r"call-id=a\u{1b}[2J\tb\n",
+            "cseq=7",
+        ];
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn json_is_an_array_with_the_text_as_it_is() {
+        let binding = binding();
+        let text = as_json(&[Contact::of(&binding, UnixTime(1_010))]);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json[0]["expires_in"], 50);
+        assert_eq!(json[0]["path"][1], "<sip:proxy.example;lr>");
+        assert_eq!(json[0]["call_id"], binding.call_id.as_str());
+    }
+}

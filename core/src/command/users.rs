@@ -1,0 +1,160 @@
+//! `user`: the subscriber directory (RFC 3261 §22). A user is stored as HA1, from which no password is read back.
+
+use std::fmt::Write;
+
+use location::{Credentials, Database, Directory, User};
+use node::exit::Failure;
+use sip::Aor;
+use sip::digest::{Algorithm, ha1};
+
+use super::password::PasswordSource;
+use super::{address, import, open, shown, store};
+use crate::Config;
+use crate::config::PREFIX;
+
+/// What can be done with users.
+#[derive(Debug, clap::Subcommand)]
+pub enum UserCommand {
+    /// Add a user.
+    Add {
+        /// NAME@DOMAIN; the domain is one of `CORE_DOMAINS`.
+        #[arg(value_name = "NAME@DOMAIN")]
+        user: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Change the password of a user.
+    Passwd {
+        /// NAME@DOMAIN
+        #[arg(value_name = "NAME@DOMAIN")]
+        user: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Remove a user. Contacts stay until they expire: see `contacts remove`.
+    Remove {
+        /// NAME@DOMAIN
+        #[arg(value_name = "NAME@DOMAIN")]
+        user: String,
+    },
+    /// List users, one in a line.
+    List {
+        /// Only users of this domain.
+        #[arg(long)]
+        domain: Option<String>,
+    },
+    /// Add users, or change their passwords, from lines `NAME@DOMAIN,PASSWORD` (CSV, RFC 4180).
+    Import {
+        /// The file, or `-` for standard input.
+        #[arg(value_name = "FILE|-")]
+        file: String,
+    },
+}
+
+pub(super) async fn run(command: UserCommand, config: &Config) -> Result<String, Failure> {
+    match command {
+        UserCommand::Add { user, password } => {
+            let aor = address(&user)?;
+            put(&aor, &password, config, Expected::Nobody).await?;
+            Ok(format!("added {}\n", shown(&aor)))
+        }
+        UserCommand::Passwd { user, password } => {
+            let aor = address(&user)?;
+            put(&aor, &password, config, Expected::Somebody).await?;
+            Ok(format!("changed the password of {}\n", shown(&aor)))
+        }
+        UserCommand::Remove { user } => remove(&address(&user)?, config).await,
+        UserCommand::List { domain } => list(domain.as_deref(), config).await,
+        UserCommand::Import { file } => import::run(&file, config).await,
+    }
+}
+
+/// Who has to be there before a password is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Nobody,
+    Somebody,
+}
+
+async fn put(
+    aor: &Aor,
+    password: &PasswordSource,
+    config: &Config,
+    expected: Expected,
+) -> Result<(), Failure> {
+    check_domain(aor, config).map_err(Failure::Refused)?;
+    let password = password.read()?;
+    let (user, credentials) = subscriber(aor, password.expose());
+    let database = open(config).await?;
+    let found = database.credentials(std::slice::from_ref(&user)).await.map_err(store)?;
+    let is_there = matches!(found[..], [Some(_)]);
+    let refused = match expected {
+        Expected::Nobody if is_there => Some("is there already; `user passwd` changes the password"),
+        Expected::Somebody if !is_there => Some("is not there; `user add` adds a user"),
+        Expected::Nobody | Expected::Somebody => None,
+    };
+    if let Some(why) = refused {
+        return Err(Failure::Refused(format!("{} {why}", shown(aor))));
+    }
+    database.put(&user, &credentials).await.map_err(store)?;
+    database.close().await;
+    Ok(())
+}
+
+async fn remove(aor: &Aor, config: &Config) -> Result<String, Failure> {
+    let database = open(config).await?;
+    let was_there = database.remove_user(&key(aor)).await.map_err(store)?;
+    database.close().await;
+    if was_there {
+        Ok(format!("removed {}\n", shown(aor)))
+    } else {
+        Err(Failure::Refused(format!("{} is not there", shown(aor))))
+    }
+}
+
+async fn list(domain: Option<&str>, config: &Config) -> Result<String, Failure> {
+    let domain = domain.map(str::to_ascii_lowercase);
+    let database = open(config).await?;
+    let mut text = String::new();
+    let mut last: Option<User> = None;
+    loop {
+        let users = page(&database, last.as_ref()).await?;
+        for user in &users {
+            if domain.as_ref().is_none_or(|domain| *domain == user.realm) {
+                writeln!(text, "{}@{}", user.name, user.realm).expect("a string takes anything");
+            }
+        }
+        last = users.into_iter().last();
+        if last.is_none() {
+            break;
+        }
+    }
+    database.close().await;
+    Ok(text)
+}
+
+async fn page(database: &Database, after: Option<&User>) -> Result<Vec<User>, Failure> {
+    database.users(after, PAGE).await.map_err(store)
+}
+
+/// A user of a domain that the cluster does not serve could never log in.
+pub(super) fn check_domain(aor: &Aor, config: &Config) -> Result<(), String> {
+    if config.domains.iter().any(|domain| domain.trim().eq_ignore_ascii_case(aor.domain())) {
+        return Ok(());
+    }
+    Err(format!("{} is not one of {PREFIX}DOMAINS={}", aor.domain(), config.domains.join(",")))
+}
+
+/// What is stored of a user. The realm is the domain, as the challenge says it.
+pub(super) fn subscriber(aor: &Aor, password: &str) -> (User, Credentials) {
+    let ha1 = |algorithm| ha1(algorithm, aor.user(), aor.domain(), password);
+    let credentials = Credentials { ha1_md5: ha1(Algorithm::Md5), ha1_sha256: ha1(Algorithm::Sha256) };
+    (key(aor), credentials)
+}
+
+fn key(aor: &Aor) -> User {
+    User { name: aor.user().to_owned(), realm: aor.domain().to_owned() }
+}
+
+/// Users that are read at a time.
+const PAGE: u32 = 1_000;

@@ -1,0 +1,168 @@
+//! The settings of a core: the variables `CORE_…`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use node::config::{ConfigError, Secret, Span, host_name};
+use registrar::Policy;
+
+use crate::keys::ClusterKeys;
+use crate::settings::Settings;
+
+/// Prefix of the variables.
+pub const PREFIX: &str = "CORE_";
+
+node::settings! {
+    /// Settings of a core.
+    pub struct Config {
+        /// Unique name of this core.
+        name: String = host_name() => "host name",
+        /// UDP address on which edges reach this core over QUIC.
+        link_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 7443)),
+        /// PEM file with the certificates of the cluster CA.
+        link_ca: Option<PathBuf> = None => "development certificates, loopback only",
+        /// PEM file with this node's certificate.
+        link_cert: Option<PathBuf> = None => "as above",
+        /// PEM file with the private key of the certificate.
+        link_key: Option<PathBuf> = None => "as above",
+        /// The location service: `sqlite:PATH`, one file that all cores of a host share.
+        database_url: String = "sqlite:signalbox.db".to_owned(),
+        /// Domains served.
+        domains: Vec<String> = vec!["localhost".to_owned()],
+        /// Keys of nonces and signed branches, the same on all cores: `current[,previous]`, base64 of at least 32 bytes each.
+        cluster_keys: Secret = Secret::default() => "random, with a warning: other cores do not know this core's nonces",
+        /// How long a nonce can be used.
+        auth_nonce_lifetime: Span = Span::from_secs(300),
+        /// Whether requests from users of our domains are challenged (407). REGISTER always is.
+        auth_calls: bool = true,
+        /// Shortest expiry of a binding; less is refused with 423.
+        register_min_expires: Span = Span::from_secs(60),
+        /// Expiry of a binding whose REGISTER asks for none.
+        register_default_expires: Span = Span::from_secs(3600),
+        /// Longest expiry of a binding; more is shortened.
+        register_max_expires: Span = Span::from_secs(7200),
+        /// Largest number of contacts of one address.
+        register_max_contacts: usize = 10,
+        /// Messages that may wait for the engine; beyond it requests are answered with 503.
+        queue: usize = 8_192,
+        /// Threads: 1 runs everything on one, more share the work by Call-ID.
+        workers: usize = 1,
+        /// How long a stopping core finishes what has begun.
+        drain_grace: Span = Span::from_secs(20),
+        /// Address of `/health`, `/ready` and `/metrics`.
+        admin: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9470)),
+    }
+}
+
+impl Config {
+    /// Reads `CORE_CLUSTER_KEYS`; without it a random key from `seed`.
+    ///
+    /// # Errors
+    ///
+    /// A key that is not base64 or too short.
+    pub fn keys(&self, seed: [u8; 32]) -> Result<ClusterKeys, ConfigError> {
+        if self.cluster_keys.is_empty() {
+            return Ok(ClusterKeys::random(seed));
+        }
+        ClusterKeys::parse(self.cluster_keys.expose().split(','))
+            .map_err(|problem| ConfigError::new(format!("{PREFIX}CLUSTER_KEYS"), problem))
+    }
+
+    /// What no single field can check.
+    ///
+    /// # Errors
+    ///
+    /// Names the variable.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |name: &str, problem: &str| Err(ConfigError::new(format!("{PREFIX}{name}"), problem));
+        if self.name.is_empty()
+            || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        {
+            return wrong("NAME", "it stands in Via headers: letters, digits, dots and hyphens only");
+        }
+        if self.domains.iter().all(|domain| domain.trim().is_empty()) {
+            return wrong("DOMAINS", "at least one domain is needed");
+        }
+        if !self.database_url.starts_with("sqlite:") {
+            return wrong(
+                "DATABASE_URL",
+                "`sqlite:PATH` is expected; other databases are not supported by this version",
+            );
+        }
+        let (min, default, max) = (
+            self.register_min_expires.secs(),
+            self.register_default_expires.secs(),
+            self.register_max_expires.secs(),
+        );
+        if min > default {
+            return wrong("REGISTER_DEFAULT_EXPIRES", "it is shorter than CORE_REGISTER_MIN_EXPIRES");
+        }
+        if default > max {
+            return wrong("REGISTER_MAX_EXPIRES", "it is shorter than CORE_REGISTER_DEFAULT_EXPIRES");
+        }
+        if max > u64::from(u32::MAX / 2) {
+            return wrong("REGISTER_MAX_EXPIRES", "it is longer than SIP can say");
+        }
+        if self.register_max_contacts == 0 {
+            return wrong("REGISTER_MAX_CONTACTS", "at least one contact is needed");
+        }
+        self.keys([0; 32]).map(drop)
+    }
+
+    /// What the engine is told.
+    pub(crate) fn settings(&self, keys: ClusterKeys) -> Settings {
+        let seconds = |span: Span| u32::try_from(span.secs()).unwrap_or(u32::MAX);
+        Settings {
+            name: self.name.clone(),
+            domains: self.domains.iter().map(|domain| domain.trim().to_ascii_lowercase()).collect(),
+            keys,
+            nonce_lifetime: self.auth_nonce_lifetime.secs(),
+            call_auth: self.auth_calls,
+            policy: Policy {
+                min_expires: seconds(self.register_min_expires),
+                default_expires: seconds(self.register_default_expires),
+                max_expires: seconds(self.register_max_expires),
+                max_contacts: self.register_max_contacts,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config: Config = node::config::load_from(PREFIX, vars)?;
+        config.check().map(|()| config)
+    }
+
+    #[test]
+    fn the_defaults_can_run() {
+        assert!(of(&[]).is_ok());
+    }
+
+    #[test]
+    fn an_error_names_its_variable() {
+        for (name, value) in [
+            ("CORE_CLUSTER_KEYS", "c2hvcnQ="),
+            ("CORE_DATABASE_URL", "oracle:x"),
+            ("CORE_DOMAINS", " "),
+            ("CORE_REGISTER_MAX_EXPIRES", "10s"),
+            ("CORE_REGISTER_MAX_CONTACTS", "0"),
+            ("CORE_REGISTER_MAX_CONTACT", "5"),
+            ("CORE_NAME", "a core"),
+        ] {
+            assert_eq!(of(&[(name, value)]).unwrap_err().name, name, "{value}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+        let config = of(&[("CORE_CLUSTER_KEYS", key)]).unwrap();
+        assert!(!node::config::check_text(PREFIX, &config).contains(key));
+        assert!(!format!("{config:?}").contains(key));
+    }
+}

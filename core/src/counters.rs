@@ -1,0 +1,65 @@
+//! What a core counts. Plain numbers: the engine is pure; the driver publishes them.
+
+use sip::{Method, StatusCode};
+use transaction::Counts;
+
+/// Counters since start, and gauges of this moment.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Requests by [`METHODS`], the last for every other method.
+    pub requests: [u64; METHODS.len() + 1],
+    /// Answers given by class, 1xx first.
+    pub responses: [u64; 6],
+    /// 401 and 407 for want of credentials.
+    pub challenges: u64,
+    /// Credentials that did not fit.
+    pub auth_failures: u64,
+    /// REGISTERs acknowledged.
+    pub registered: u64,
+    /// Saves that another core overtook.
+    pub conflicts: u64,
+    /// Branches whose edge has no link.
+    pub no_edge: u64,
+    /// Responses of a dead core's calls, passed on.
+    pub passed_responses: u64,
+    /// Responses that matched nothing and were dropped (RFC 6026 §7.3).
+    pub stray_responses: u64,
+    /// ACKs without a way.
+    pub dropped_acks: u64,
+    /// Gauge: transactions.
+    pub transactions: Counts,
+    /// Gauge: requests being forwarded.
+    pub contexts: u64,
+    /// Gauge: questions that wait for the store.
+    pub queries: u64,
+    /// Gauge: edges with a link.
+    pub edges: u64,
+}
+
+/// The classes of answers, in the order of their counters.
+pub const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
+
+/// The methods that are counted by name.
+pub const METHODS: [&str; 8] =
+    ["REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "MESSAGE", "SUBSCRIBE"];
+
+impl Counters {
+    pub(crate) fn request(&mut self, method: &Method) {
+        let at = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len());
+        if let Some(count) = self.requests.get_mut(at) {
+            *count += 1;
+        }
+    }
+
+    pub(crate) fn response(&mut self, status: StatusCode) {
+        if let Some(count) = self.responses.get_mut(usize::from(status.class()).saturating_sub(1)) {
+            *count += 1;
+        }
+    }
+
+    pub(crate) fn challenge(&mut self, status: StatusCode) {
+        if matches!(status.code(), 401 | 407) {
+            self.challenges += 1;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The hands of a core's shard: outputs of the engine become frames on links and questions to the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use link::{Links, PeerId, SendError};
+use location::{Answer, Handle, Query};
+use node::shard::Inbox;
+use proto::{Sip, frame::Kind};
+
+use crate::engine::{Input, Output, QueryId};
+use crate::events;
+use crate::metrics::Meter;
+
+/// What one shard does with its outputs.
+pub(crate) struct Driver {
+    pub(crate) links: Links,
+    pub(crate) store: Handle,
+    pub(crate) inbox: Inbox<Input>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) shard: usize,
+}
+
+impl node::shard::Driver<Output> for Driver {
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::ToEdge { edge, lane, bytes } => self.to_edge(edge, lane, bytes),
+            Output::Ask(id, query) => self.ask(id, query),
+            Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
+        }
+    }
+}
+
+impl Driver {
+    fn to_edge(&self, edge: PeerId, lane: u64, bytes: Bytes) {
+        let frame = Sip { message: bytes.clone(), ..Sip::default() };
+        match self.links.send(edge, lane, Kind::Sip(frame)) {
+            Ok(()) => {}
+            // The loss of the link comes as an event of its own.
+            Err(SendError::Down) => {
+                self.meter.unsent.inc();
+            }
+            Err(_) => {
+                self.meter.unsent.inc();
+                // Nobody repeats it on a reliable hop, so the engine has to know.
+                let _ = self.inbox.try_send(Input::NotSent(bytes));
+            }
+        }
+    }
+
+    /// A queue that is full is a store that cannot answer: the engine says 503.
+    fn ask(&self, id: QueryId, query: Query) {
+        if self.store.ask(events::question(self.shard, id), query).is_err() {
+            self.meter.store_overload.inc();
+            self.inbox.deliver(Input::Answer(id, Answer::Unavailable));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What waits for an answer of the store.
+
+use crate::calls::Call;
+use crate::register::Register;
+
+/// The continuation of one question.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// A REGISTER.
+    Register(Box<Register>),
+    /// Any other request for a registered address.
+    Call(Box<Call>),
+}

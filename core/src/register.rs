@@ -1,0 +1,132 @@
+//! The life of a REGISTER in a core, RFC 3261 §10.3: challenge, load, check, apply, save, answer.
+//!
+//! Only a saved binding is acknowledged. A conflicting save of another core sends the request back to the load,
+//! so no update is lost; the rounds are bounded.
+
+use std::time::Instant;
+
+use location::{Answer, Query, Save, User};
+use registrar::{Origin, Record, answer, apply, update};
+use sip::{Aor, Reject, Request, StatusCode};
+use transaction::ServerId;
+
+use crate::auth::{self, Role};
+use crate::engine::{Core, EdgeHop};
+use crate::pending::Pending;
+
+/// A REGISTER between two answers of the store.
+#[derive(Debug)]
+pub(crate) struct Register {
+    id: ServerId,
+    request: Request,
+    aor: Aor,
+    claim: User,
+    edge: String,
+    source: String,
+    /// The next state, once it was sent to the store.
+    saving: Option<Record>,
+    rounds: u32,
+}
+
+/// Most loads for one REGISTER; beyond it other cores write the record faster than this one can read it.
+const MAX_ROUNDS: u32 = 8;
+
+impl Core {
+    /// §10.3 steps 1 to 4, up to the first question.
+    pub(crate) fn register(&mut self, id: ServerId, request: Request, from: EdgeHop, now: Instant) {
+        let unix = self.unix(now).0;
+        let random = self.layer.ids().u64();
+        let claimed = self.registered_aor(&request).and_then(|aor| {
+            let claim = auth::claim(&request, Role::Registrar, &aor, &mut self.nonces, unix, random)?;
+            Ok((aor, claim))
+        });
+        let (aor, claim) = match claimed {
+            Ok(claimed) => claimed,
+            Err(reject) => {
+                self.counters.challenge(reject.status);
+                return self.reject(id, &request, &reject, now);
+            }
+        };
+        let edge = self.edges.name(from.0).unwrap_or("").to_owned();
+        let source = std::mem::take(&mut self.source);
+        let register = Register { id, request, aor, claim, edge, source, saving: None, rounds: 0 };
+        self.load(Box::new(register));
+    }
+
+    /// §10.3 step 5: the address-of-record in To, in a domain of ours (404 otherwise).
+    fn registered_aor(&self, request: &Request) -> Result<Aor, Reject> {
+        let aor = Aor::of(&request.to()?.parsed_uri()?)?;
+        if self.settings.owns(&aor) { Ok(aor) } else { Err(Reject::new(StatusCode::new(404))) }
+    }
+
+    fn load(&mut self, mut register: Box<Register>) {
+        register.rounds += 1;
+        let user = Some(register.claim.clone());
+        let query = Query::Load { aor: register.aor.clone(), user };
+        self.ask(query, Pending::Register(register));
+    }
+
+    /// The store has answered one of a REGISTER's questions.
+    pub(crate) fn on_register_answer(&mut self, mut register: Box<Register>, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Loaded { record, credentials } => {
+                let known = credentials.flatten();
+                if auth::proves(&register.request, Role::Registrar, &register.aor, known.as_ref()) {
+                    self.apply(register, &record, now);
+                } else {
+                    self.counters.auth_failures += 1;
+                    let unix = self.unix(now).0;
+                    let random = self.layer.ids().u64();
+                    let realm = register.aor.domain();
+                    let reject = auth::challenge(Role::Registrar, realm, &self.nonces, unix, random, false);
+                    self.reject(register.id, &register.request, &reject, now);
+                }
+            }
+            Answer::Saved { version } => {
+                let mut record = register.saving.take().unwrap_or_default();
+                record.version = version;
+                self.acknowledge(&register, &record, now);
+            }
+            Answer::Conflict if register.rounds < MAX_ROUNDS => {
+                self.counters.conflicts += 1;
+                self.load(register);
+            }
+            Answer::Conflict | Answer::Unavailable | Answer::Credentials(_) => {
+                let reject = self.unavailable();
+                self.reject(register.id, &register.request, &reject, now);
+            }
+        }
+    }
+
+    /// §10.3 steps 6 and 7.
+    fn apply(&mut self, mut register: Box<Register>, record: &Record, now: Instant) {
+        let unix = self.unix(now);
+        let origin = Origin { edge: &register.edge, source: &register.source, core: &self.settings.name };
+        let policy = &self.settings.policy;
+        let change = update::read(&register.request, policy)
+            .and_then(|update| apply::changes(record, &update, policy, &origin, unix));
+        match change {
+            Err(reject) => self.reject(register.id, &register.request, &reject, now),
+            Ok(change) if change.kind == apply::ChangeKind::None => {
+                self.acknowledge(&register, &change.record, now);
+            }
+            Ok(change) => {
+                let save = Save {
+                    aor: register.aor.clone(),
+                    expected: record.version,
+                    record: change.record.clone(),
+                };
+                register.saving = Some(change.record);
+                self.ask(Query::Save(save), Pending::Register(register));
+            }
+        }
+    }
+
+    /// §10.3 step 8.
+    fn acknowledge(&mut self, register: &Register, record: &Record, now: Instant) {
+        self.counters.registered += 1;
+        let tag = self.layer.ids().tag();
+        let response = answer::ok(&register.request, record, &tag, self.unix(now));
+        self.respond(register.id, response, now);
+    }
+}

@@ -1,0 +1,184 @@
+//! The process: links, store, shards, administration, and the way they end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use link::Links;
+use location::{Database, Handle, LocationStore, Service};
+use node::admin::{Admin, Readiness, Router};
+use node::clock;
+use node::config::ConfigError;
+use node::exit::Failure;
+use node::metrics::Registry;
+use node::shard::{self, Inbox};
+use node::shutdown::Shutdown;
+use proto::{Drain, Hello, frame::Kind};
+use registrar::UnixTime;
+use transaction::Timers;
+
+use crate::config::{Config, PREFIX};
+use crate::driver::Driver;
+use crate::engine::{Core, Input};
+use crate::events::Intake;
+use crate::keys::ClusterKeys;
+use crate::metrics::Meter;
+
+/// How often the engines report what they counted.
+const REPORT: Duration = Duration::from_secs(1);
+/// How often expired records are looked for, and how many go at once.
+const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP_ROWS: u32 = 500;
+/// How often the engines hear the wall clock.
+const CLOCK: u32 = 30;
+
+/// Runs a core until `shutdown` is over.
+///
+/// # Errors
+///
+/// A setting that cannot work, or a socket or store that cannot be opened.
+pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let seed = clock::seed();
+    if config.cluster_keys.is_empty() {
+        tracing::warn!(
+            "CORE_CLUSTER_KEYS is not set: a random key is used, other cores will not know this core's nonces"
+        );
+    }
+    let keys = config.keys(clock::seed())?;
+    let registry = Registry::new("core");
+    let readiness = Readiness::new();
+    let linked = readiness.condition("link");
+    let admin = Admin::bind("CORE_ADMIN", config.admin).await?;
+    let meter = Meter::new(&registry, config.workers);
+
+    let (inboxes, receivers): (Vec<Inbox<Input>>, Vec<_>) =
+        (0..config.workers).map(|_| shard::inbox(config.queue)).unzip();
+    let intake = Arc::new(Intake {
+        inboxes,
+        meter: Arc::clone(&meter),
+        limits: sip::parse::Limits::default(),
+        linked,
+        links: OnceLock::new(),
+    });
+    let (database, store) = open(&config, &intake).await?;
+    tokio::spawn(sweep(Arc::clone(&database)));
+    let links = accept(&config, &keys, &intake)?;
+    let _ = intake.links.set(links.clone());
+
+    let mut shards = Vec::new();
+    for (number, receiver) in receivers.into_iter().enumerate() {
+        let settings = config.settings(keys.clone());
+        let seed = shard::seed(seed, number);
+        let engine = Core::new(settings, Timers::default(), seed, clock::now(), clock::unix_now());
+        let driver = Driver {
+            links: links.clone(),
+            store: store.clone(),
+            inbox: intake.inboxes.get(number).expect("one inbox for each receiver").clone(),
+            meter: Arc::clone(&meter),
+            shard: number,
+        };
+        let stopped = shutdown.clone();
+        shards.push(tokio::spawn(async move {
+            shard::run(engine, receiver, driver, async move { stopped.stopped().await }).await;
+        }));
+    }
+    tokio::spawn(report(intake.inboxes.clone()));
+    tracing::info!(core = config.name, admin = %admin.address(), "core is up");
+
+    let stopped = shutdown.clone();
+    let administration = tokio::spawn(
+        admin.serve(readiness.clone(), registry, Router::new(), async move { stopped.stopped().await }),
+    );
+    shutdown.drain_until(&readiness, || say_drain(&links, &shutdown), || meter.is_idle()).await;
+    for shard in shards {
+        let _ = shard.await;
+    }
+    links.shutdown("the node stops", Duration::from_secs(1)).await;
+    drop(store);
+    database.close().await;
+    let _ = administration.await;
+    tracing::info!("core has ended");
+    Ok(())
+}
+
+/// Opens the location service; its answers go to the shard that asked.
+async fn open(config: &Config, intake: &Arc<Intake>) -> Result<(Arc<Database>, Handle), Failure> {
+    let store = Database::open(&config.database_url)
+        .await
+        .map_err(|error| Failure::Unavailable(format!("{PREFIX}DATABASE_URL: {error}")))?;
+    let store = Arc::new(store);
+    let answers = Arc::clone(intake);
+    let meter = Arc::clone(&intake.meter);
+    let service = Service {
+        store: Arc::clone(&store),
+        limits: location::Limits::default(),
+        now: clock::now,
+        answer: move |question, answer| answers.answer(question, answer),
+        observe: move |operation, took, batch| meter.observe(operation, took, batch),
+    };
+    Ok((store, service.start()))
+}
+
+/// Deletes what has expired long ago, a little at a time. Cores do not fight over it: a row is gone or it is not.
+async fn sweep(store: Arc<Database>) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tick.tick().await;
+        match store.sweep(UnixTime(clock::unix_now().as_secs()), SWEEP_ROWS).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "expired records swept"),
+            Err(error) => tracing::warn!(%error, "cannot sweep"),
+        }
+    }
+}
+
+/// Development certificates are for loopback: there, the wildcard of the default means loopback, too.
+fn link_listen(config: &Config, link: &link::Config) -> SocketAddr {
+    let listen = config.link_listen;
+    if link.is_development() && listen.ip().is_unspecified() {
+        tracing::warn!(
+            "CORE_LINK_CA is not set: development certificates are used and the link listens on loopback only"
+        );
+        return SocketAddr::from(([127, 0, 0, 1], listen.port()));
+    }
+    listen
+}
+
+fn accept(config: &Config, keys: &ClusterKeys, intake: &Arc<Intake>) -> Result<Links, Failure> {
+    let link = link::Config {
+        ca: config.link_ca.clone(),
+        cert: config.link_cert.clone(),
+        key: config.link_key.clone(),
+        cluster_key: (!config.cluster_keys.is_empty()).then(|| keys.derive("link")),
+        ..link::Config::default()
+    };
+    let hello = Hello { name: config.name.clone(), capacity: 1, ..Hello::default() };
+    let sink = Arc::clone(intake);
+    link::accept(&link, link_listen(config, &link), hello, Box::new(move |event| sink.link(event)))
+        .map_err(|error| ConfigError::new(PREFIX, error).into())
+}
+
+/// Asks every engine for its counters and tells it the time, again and again.
+async fn report(inboxes: Vec<Inbox<Input>>) {
+    let mut tick = tokio::time::interval(REPORT);
+    let mut count = 0_u32;
+    loop {
+        tick.tick().await;
+        count = count.wrapping_add(1);
+        for inbox in &inboxes {
+            // A full inbox has more urgent things; the next tick comes.
+            let _ = inbox.try_send(Input::Report);
+            if count.is_multiple_of(CLOCK) {
+                let _ = inbox.try_send(Input::Clock(clock::unix_now()));
+            }
+        }
+    }
+}
+
+/// Tells the edges to send new work elsewhere.
+fn say_drain(links: &Links, shutdown: &Shutdown) {
+    let grace_seconds = u32::try_from(shutdown.grace().as_secs()).unwrap_or(u32::MAX);
+    for peer in links.peers() {
+        let _ = links.send(peer.peer, 0, Kind::Drain(Drain { grace_seconds }));
+    }
+}
