@@ -8,6 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::metrics::{Counter, Gauge, Registry};
 
+/// Name, help and value of one figure.
+pub type Figure<C> = (&'static str, &'static str, fn(&C) -> u64);
+
 /// One figure of a report.
 type Read<C> = Box<dyn Fn(&C) -> u64 + Send + Sync>;
 
@@ -30,7 +33,7 @@ impl<C: Default + Clone> Reports<C> {
     }
 
     /// Figures that only grow: name, help, value.
-    pub fn totals<const N: usize>(&mut self, registry: &Registry, all: [(&str, &str, fn(&C) -> u64); N])
+    pub fn totals<const N: usize>(&mut self, registry: &Registry, all: [Figure<C>; N])
     where
         C: 'static,
     {
@@ -40,7 +43,7 @@ impl<C: Default + Clone> Reports<C> {
     }
 
     /// Figures of the moment: name, help, value.
-    pub fn gauges<const N: usize>(&mut self, registry: &Registry, all: [(&str, &str, fn(&C) -> u64); N])
+    pub fn gauges<const N: usize>(&mut self, registry: &Registry, all: [Figure<C>; N])
     where
         C: 'static,
     {
