@@ -9,7 +9,7 @@ use registrar::Record;
 use sip::{Aor, Reject, Request};
 use transaction::ServerId;
 
-use crate::auth::{self, Role};
+use crate::auth::Role;
 use crate::engine::Core;
 use crate::pending::Pending;
 use crate::routing;
@@ -39,9 +39,8 @@ impl Core {
     pub(crate) fn call(&mut self, id: ServerId, request: Request, callee: Aor, loop_hash: u64, now: Instant) {
         let claimed = self.caller(&request).and_then(|caller| match caller {
             Some(caller) => {
-                let unix = self.unix(now).0;
-                let random = self.layer.ids().u64();
-                let claim = auth::claim(&request, Role::Proxy, &caller, &mut self.nonces, unix, random)?;
+                let at = self.moment(now);
+                let claim = self.auth.claim(&request, Role::Proxy, &caller, at)?;
                 Ok(Some((caller, claim)))
             }
             None => Ok(None),
@@ -120,13 +119,12 @@ impl Core {
         let (Some(caller), Some(context)) = (&call.caller, self.contexts.get(&call.id)) else {
             return Ok(());
         };
-        if auth::proves(context.response.request(), Role::Proxy, caller, known) {
+        if self.auth.proves(context.response.request(), Role::Proxy, caller, known) {
             return Ok(());
         }
         self.counters.auth_failures += 1;
-        let unix = self.unix(now).0;
-        let random = self.layer.ids().u64();
-        Err(auth::challenge(Role::Proxy, caller.domain(), &self.nonces, unix, random, false))
+        let at = self.moment(now);
+        Err(self.auth.challenge(Role::Proxy, caller.domain(), at, false))
     }
 
     /// §16.5 and §16.6: the target set, and a branch for each of the first group.

@@ -1,10 +1,13 @@
 //! The settings of a core: the variables `CORE_…`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use node::config::{ConfigError, Secret, Span, host_name};
 use registrar::Policy;
+use sip::digest::Algorithm;
 
 use crate::keys::ClusterKeys;
 use crate::settings::Settings;
@@ -33,6 +36,8 @@ node::settings! {
         cluster_keys: Secret = Secret::default() => "random, with a warning: other cores do not know this core's nonces",
         /// How long a nonce can be used.
         auth_nonce_lifetime: Span = Span::from_secs(300),
+        /// Digest algorithms offered, the preferred one first: `SHA-256`, `MD5`.
+        auth_algorithms: Vec<DigestAlgorithm> = vec![DigestAlgorithm(Algorithm::Sha256), DigestAlgorithm(Algorithm::Md5)],
         /// Whether requests from users of our domains are challenged (407). REGISTER always is.
         auth_calls: bool = true,
         /// Shortest expiry of a binding; less is refused with 423.
@@ -89,6 +94,9 @@ impl Config {
                 "`sqlite:PATH` is expected; other databases are not supported by this version",
             );
         }
+        if self.auth_algorithms.is_empty() {
+            return wrong("AUTH_ALGORITHMS", "at least one algorithm is needed");
+        }
         let (min, default, max) = (
             self.register_min_expires.secs(),
             self.register_default_expires.secs(),
@@ -117,6 +125,7 @@ impl Config {
             domains: self.domains.iter().map(|domain| domain.trim().to_ascii_lowercase()).collect(),
             keys,
             nonce_lifetime: self.auth_nonce_lifetime.secs(),
+            algorithms: self.auth_algorithms.iter().map(|algorithm| algorithm.0).collect(),
             call_auth: self.auth_calls,
             policy: Policy {
                 min_expires: seconds(self.register_min_expires),
@@ -127,6 +136,26 @@ impl Config {
         }
     }
 }
+
+/// A digest algorithm by its name in RFC 7616.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DigestAlgorithm(pub Algorithm);
+
+impl FromStr for DigestAlgorithm {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Algorithm::parse(text).map(Self).ok_or("SHA-256 or MD5 is expected")
+    }
+}
+
+impl fmt::Display for DigestAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+node::setting!(DigestAlgorithm);
 
 #[cfg(test)]
 mod tests {
@@ -149,6 +178,7 @@ mod tests {
             ("CORE_CLUSTER_KEYS", "c2hvcnQ="),
             ("CORE_DATABASE_URL", "oracle:x"),
             ("CORE_DOMAINS", " "),
+            ("CORE_AUTH_ALGORITHMS", "MD4"),
             ("CORE_REGISTER_MAX_EXPIRES", "10s"),
             ("CORE_REGISTER_MAX_CONTACTS", "0"),
             ("CORE_REGISTER_MAX_CONTACT", "5"),

@@ -16,6 +16,7 @@ use registrar::UnixTime;
 use sip::{Message, Method, Name, Reject, Request, Response, StatusCode};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 
+use crate::auth::{Auth, Moment};
 use crate::counters::Counters;
 use crate::edges::{Edges, Way};
 use crate::nonce::Nonces;
@@ -99,7 +100,7 @@ pub struct Core {
     pending: HashMap<QueryId, Pending, ahash::RandomState>,
     last_query: QueryId,
     pub(crate) edges: Edges,
-    pub(crate) nonces: Nonces,
+    pub(crate) auth: Auth,
     out: VecDeque<Output>,
     pub(crate) actions: Vec<Action>,
     pub(crate) counters: Counters,
@@ -129,6 +130,7 @@ impl Core {
         let mut ids = Ids::new(seed);
         let hasher = ahash::RandomState::with_seeds(ids.u64(), ids.u64(), ids.u64(), ids.u64());
         let nonces = Nonces::new(settings.keys.clone(), settings.nonce_lifetime, hasher.clone());
+        let auth = Auth::new(nonces, settings.algorithms.clone());
         Self {
             settings,
             layer: Layer::new(timers, ids),
@@ -138,7 +140,7 @@ impl Core {
             pending: HashMap::with_hasher(hasher),
             last_query: 0,
             edges: Edges::default(),
-            nonces,
+            auth,
             out: VecDeque::new(),
             actions: Vec::new(),
             counters: Counters::default(),
@@ -165,6 +167,11 @@ impl Core {
     /// The wall clock at `now`.
     pub(crate) fn unix(&self, now: Instant) -> UnixTime {
         UnixTime((self.clock.unix + now.saturating_duration_since(self.clock.at)).as_secs())
+    }
+
+    /// What a challenge given now is made of.
+    pub(crate) fn moment(&mut self, now: Instant) -> Moment {
+        Moment { unix: self.unix(now).0, random: self.layer.ids().u64() }
     }
 
     /// Asks the store; the answer finds its way back by `then`.

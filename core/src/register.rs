@@ -10,7 +10,7 @@ use registrar::{Origin, Record, answer, apply, update};
 use sip::{Aor, Reject, Request, StatusCode};
 use transaction::ServerId;
 
-use crate::auth::{self, Role};
+use crate::auth::Role;
 use crate::engine::{Core, EdgeHop};
 use crate::pending::Pending;
 
@@ -34,10 +34,9 @@ const MAX_ROUNDS: u32 = 8;
 impl Core {
     /// §10.3 steps 1 to 4, up to the first question.
     pub(crate) fn register(&mut self, id: ServerId, request: Request, from: EdgeHop, now: Instant) {
-        let unix = self.unix(now).0;
-        let random = self.layer.ids().u64();
+        let at = self.moment(now);
         let claimed = self.registered_aor(&request).and_then(|aor| {
-            let claim = auth::claim(&request, Role::Registrar, &aor, &mut self.nonces, unix, random)?;
+            let claim = self.auth.claim(&request, Role::Registrar, &aor, at)?;
             Ok((aor, claim))
         });
         let (aor, claim) = match claimed {
@@ -71,14 +70,12 @@ impl Core {
         match answer {
             Answer::Loaded { record, credentials } => {
                 let known = credentials.flatten();
-                if auth::proves(&register.request, Role::Registrar, &register.aor, known.as_ref()) {
+                if self.auth.proves(&register.request, Role::Registrar, &register.aor, known.as_ref()) {
                     self.apply(register, &record, now);
                 } else {
                     self.counters.auth_failures += 1;
-                    let unix = self.unix(now).0;
-                    let random = self.layer.ids().u64();
-                    let realm = register.aor.domain();
-                    let reject = auth::challenge(Role::Registrar, realm, &self.nonces, unix, random, false);
+                    let at = self.moment(now);
+                    let reject = self.auth.challenge(Role::Registrar, register.aor.domain(), at, false);
                     self.reject(register.id, &register.request, &reject, now);
                 }
             }

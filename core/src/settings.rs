@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use registrar::Policy;
+use sip::digest::Algorithm;
 use sip::{Aor, Host, Uri};
 
 use crate::keys::ClusterKeys;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub keys: ClusterKeys,
     /// Seconds a nonce is good for.
     pub nonce_lifetime: u64,
+    /// Digest algorithms that are offered and accepted, the preferred one first.
+    pub algorithms: Vec<Algorithm>,
     /// Whether requests from our own domains are challenged (407).
     pub call_auth: bool,
     /// Expiry and contact limits of the registrar.
