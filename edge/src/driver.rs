@@ -6,6 +6,7 @@ use bytes::Bytes;
 use link::{Links, PeerId, SendError};
 use node::shard::Inbox;
 use proto::{Sip, Source, frame::Kind};
+use sip::{Summary, parse};
 use transport::{Flow, Transport};
 
 use crate::engine::{Input, Output};
@@ -36,6 +37,7 @@ impl node::shard::Driver<Output> for Driver {
 
 impl Driver {
     fn to_ua(&self, flow: Flow, bytes: Bytes) {
+        trace(&bytes, || flow.remote.to_string());
         if self.transport.send(&flow, bytes).is_err() {
             self.meter.unsent_to_ua.inc();
             // A stream that takes nothing is a failed flow; a datagram is sent again by its transaction.
@@ -46,6 +48,7 @@ impl Driver {
     }
 
     fn to_core(&self, core: PeerId, lane: u64, bytes: Bytes, source: Option<Flow>) {
+        trace(&bytes, || self.core_name(core));
         let frame = Sip {
             message: bytes.clone(),
             source: source.map(|flow| source_of(&flow)),
@@ -64,6 +67,22 @@ impl Driver {
                 let _ = self.inbox.try_send(Input::NotSent(bytes));
             }
         }
+    }
+
+    fn core_name(&self, core: PeerId) -> String {
+        let peers = self.links.peers();
+        peers.into_iter().find(|info| info.peer == core).map_or_else(String::new, |info| info.name)
+    }
+}
+
+/// Tells the log what leaves: target `wire`, level `trace`. Nothing is read or formatted unless it listens.
+fn trace(bytes: &Bytes, to: impl FnOnce() -> String) {
+    if !tracing::enabled!(target: "wire", tracing::Level::TRACE) {
+        return;
+    }
+    if let Ok(message) = parse::message(bytes.clone(), &parse::Limits::default()) {
+        let Summary { start, cseq, call_id, via, route, path } = Summary::of(&message);
+        tracing::trace!(target: "wire", to = to(), call_id, cseq, via, route, path, "{start}");
     }
 }
 
