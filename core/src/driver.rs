@@ -7,6 +7,7 @@ use link::{Links, PeerId, SendError};
 use location::{Answer, Handle, Query};
 use node::shard::Inbox;
 use proto::{Sip, frame::Kind};
+use sip::{Summary, parse};
 
 use crate::engine::{Input, Output, QueryId};
 use crate::events;
@@ -33,6 +34,7 @@ impl node::shard::Driver<Output> for Driver {
 
 impl Driver {
     fn to_edge(&self, edge: PeerId, lane: u64, bytes: Bytes) {
+        self.trace(&bytes, edge);
         let frame = Sip { message: bytes.clone(), ..Sip::default() };
         match self.links.send(edge, lane, Kind::Sip(frame)) {
             Ok(()) => {}
@@ -45,6 +47,19 @@ impl Driver {
                 // Nobody repeats it on a reliable hop, so the engine has to know.
                 let _ = self.inbox.try_send(Input::NotSent(bytes));
             }
+        }
+    }
+
+    /// Tells the log what leaves: target `wire`, level `trace`. Nothing is read or formatted unless it listens.
+    fn trace(&self, bytes: &Bytes, edge: PeerId) {
+        if !tracing::enabled!(target: "wire", tracing::Level::TRACE) {
+            return;
+        }
+        if let Ok(message) = parse::message(bytes.clone(), &parse::Limits::default()) {
+            let Summary { start, cseq, call_id, via, route, path } = Summary::of(&message);
+            let peers = self.links.peers();
+            let to = peers.iter().find(|info| info.peer == edge).map(|info| info.name.as_str());
+            tracing::trace!(target: "wire", to, call_id, cseq, via, route, path, "{start}");
         }
     }
 
