@@ -27,6 +27,7 @@ mod batch;
 mod dialect;
 mod error;
 mod memory;
+mod schema;
 mod sql;
 mod sqlite;
 mod stored;
@@ -34,6 +35,7 @@ mod stored;
 pub use batch::{Full, Handle, Limits, Operation, Service};
 pub use error::Error;
 pub use memory::Memory;
+pub use schema::Schema;
 pub use sql::Database;
 pub use sqlite::Sqlite;
 pub use stored::{SWEEP_GRACE, next_version};
@@ -187,6 +189,16 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Adds a user or replaces the credentials of one.
     fn put(&self, user: &User, credentials: &Credentials) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// As [`put`](Self::put) for many users; of two with one name the later counts. Stops at the first failure.
+    fn put_all(&self, users: &[(User, Credentials)]) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            for (user, credentials) in users {
+                self.put(user, credentials).await?;
+            }
+            Ok(())
+        }
+    }
 
     /// Removes a user; true if there was one.
     fn remove_user(&self, user: &User) -> impl Future<Output = Result<bool, Error>> + Send;

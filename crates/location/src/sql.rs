@@ -4,7 +4,7 @@ use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 
 use crate::sqlite::Sqlite;
-use crate::{Credentials, Directory, Error, LocationStore, Page, Save, Saved, User};
+use crate::{Credentials, Directory, Error, LocationStore, Page, Save, Saved, Schema, User};
 
 /// A database with the schema of this version. One variant for each dialect.
 #[derive(Debug)]
@@ -19,11 +19,17 @@ impl Database {
     /// # Errors
     /// For a URL of another scheme, a file that cannot be opened, and a schema that is newer than this program.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        match url.split_once(':') {
-            Some(("sqlite", _)) => Ok(Self::Sqlite(Sqlite::open(url).await?)),
-            Some(_) => Err(Error::Url("the scheme has to be sqlite")),
-            None => Err(Error::Url("it has no scheme")),
-        }
+        check_scheme(url)?;
+        Ok(Self::Sqlite(Sqlite::open(url).await?))
+    }
+
+    /// How far the schema behind a URL has come. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn schema(url: &str) -> Result<Schema, Error> {
+        check_scheme(url)?;
+        Sqlite::schema(url).await
     }
 
     /// Waits for running statements and closes.
@@ -31,6 +37,14 @@ impl Database {
         match self {
             Self::Sqlite(store) => store.close().await,
         }
+    }
+}
+
+fn check_scheme(url: &str) -> Result<(), Error> {
+    match url.split_once(':') {
+        Some(("sqlite", _)) => Ok(()),
+        Some(_) => Err(Error::Url("the scheme has to be sqlite")),
+        None => Err(Error::Url("it has no scheme")),
     }
 }
 
@@ -82,6 +96,12 @@ impl Directory for Database {
     async fn put(&self, user: &User, credentials: &Credentials) -> Result<(), Error> {
         match self {
             Self::Sqlite(store) => store.put(user, credentials).await,
+        }
+    }
+
+    async fn put_all(&self, users: &[(User, Credentials)]) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.put_all(users).await,
         }
     }
 

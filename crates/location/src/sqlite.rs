@@ -16,11 +16,11 @@ use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::dialect::{NewRow, Round, aor, bigint, record, rounds};
 use crate::stored::sweep_before;
-use crate::{Credentials, Directory, Error, LocationStore, Page, Save, Saved, User};
+use crate::{Credentials, Directory, Error, LocationStore, Page, Save, Saved, Schema, User};
 
 /// A SQLite database.
 #[derive(Debug)]
@@ -46,6 +46,20 @@ impl Sqlite {
             pool(READERS).connect_with(options.pragma("query_only", "ON")).await?
         };
         Ok(Self { reader, writer })
+    }
+
+    /// Reads how far the schema has come, and makes no file.
+    pub(crate) async fn schema(url: &str) -> Result<Schema, Error> {
+        let options = SqliteConnectOptions::from_str(url)?.busy_timeout(BUSY_TIMEOUT);
+        if is_in_memory(url) || !options.get_filename().exists() {
+            return Ok(Schema::of(&MIGRATIONS, 0));
+        }
+        let mut connection = options.connect().await?;
+        let has_history: bool = sqlx::query_scalar(HAS_HISTORY).fetch_one(&mut connection).await?;
+        let applied =
+            if has_history { sqlx::query_scalar(APPLIED).fetch_one(&mut connection).await? } else { 0 };
+        connection.close().await?;
+        Ok(Schema::of(&MIGRATIONS, applied))
     }
 
     pub(crate) async fn close(&self) {
@@ -173,6 +187,15 @@ impl Directory for Sqlite {
             .bind(&credentials.ha1_sha256)
             .execute(&self.writer)
             .await?;
+        Ok(())
+    }
+
+    async fn put_all(&self, users: &[(User, Credentials)]) -> Result<(), Error> {
+        let rows: Vec<_> = users
+            .iter()
+            .map(|(user, proof)| [&user.name, &user.realm, &proof.ha1_md5, &proof.ha1_sha256])
+            .collect();
+        sqlx::query(PUT_ALL).bind(json(&rows)).execute(&self.writer).await?;
         Ok(())
     }
 
@@ -350,10 +373,18 @@ const CREDENTIALS: &str = "SELECT wanted.key, subscriber.ha1_md5, subscriber.ha1
 const PUT: &str = "INSERT INTO subscriber (username, realm, ha1_md5, ha1_sha256) VALUES (?1, ?2, ?3, ?4) \
     ON CONFLICT (username, realm) DO UPDATE SET ha1_md5 = excluded.ha1_md5, ha1_sha256 = excluded.ha1_sha256";
 
+const PUT_ALL: &str = "INSERT INTO subscriber (username, realm, ha1_md5, ha1_sha256) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
+    ON CONFLICT (username, realm) DO UPDATE SET ha1_md5 = excluded.ha1_md5, ha1_sha256 = excluded.ha1_sha256";
+
 const REMOVE_USER: &str = "DELETE FROM subscriber WHERE username = ?1 AND realm = ?2";
 
 const USERS: &str = "SELECT username, realm FROM subscriber WHERE (username, realm) > (?1, ?2) \
     ORDER BY username, realm LIMIT ?3";
+
+const HAS_HISTORY: &str = "SELECT count(*) > 0 FROM sqlite_master WHERE name = '_sqlx_migrations'";
+
+const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
 
 /// Rows of one statement: alone, a light and a heavy load.
 const SIZES: [usize; 4] = [1, 8, 32, 128];
@@ -374,7 +405,8 @@ mod tests {
     async fn no_statement_walks_a_table() {
         let store = Sqlite::open("sqlite::memory:").await.unwrap();
         let sized = INSERT.0.iter().chain(&UPDATE.0).map(String::as_str);
-        let others = [LOAD, SWEEP, FORGET_EDGES, NOTE_EDGES, FLOWS_OF, CREDENTIALS, PUT, REMOVE_USER, USERS];
+        let others =
+            [LOAD, SWEEP, FORGET_EDGES, NOTE_EDGES, FLOWS_OF, CREDENTIALS, PUT, PUT_ALL, REMOVE_USER, USERS];
         for statement in sized.chain(others) {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
             let plan: Vec<(i64, i64, i64, String)> =

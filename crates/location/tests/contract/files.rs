@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::common::{self, NOW, binding, credentials, loaded, open, save, saved, url, user};
-use location::{Database, Directory, Error, LocationStore, Saved};
+use location::{Database, Directory, Error, LocationStore, Saved, Schema};
 
 #[tokio::test]
 async fn a_restart_keeps_everything() {
@@ -93,4 +93,18 @@ async fn a_url_that_cannot_be_used_is_refused_without_showing_it() {
     let folder = tempfile::tempdir().unwrap();
     let missing = format!("sqlite:{}", folder.path().join("no/such/folder/x.db").display());
     assert!(matches!(Database::open(&missing).await, Err(Error::Database(_))));
+}
+
+#[tokio::test]
+async fn the_schema_is_read_without_changing_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(folder.path());
+    let Schema { applied, newest } = Database::schema(&url).await.unwrap();
+    assert!(applied == 0 && newest > 0, "{applied} {newest}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    std::fs::write(folder.path().join("signalbox.db"), "").unwrap();
+    assert_eq!(Database::schema(&url).await.unwrap().applied, 0);
+
+    open(folder.path()).await.close().await;
+    assert!(Database::schema(&url).await.unwrap().is_current());
 }

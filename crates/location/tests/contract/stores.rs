@@ -40,6 +40,7 @@ contract!(
     removing_keeps_the_version,
     credentials_are_per_user_and_realm,
     users_are_listed_in_pages,
+    many_users_are_put_at_once,
 );
 
 async fn what_is_saved_is_loaded(store: &impl LocationStore) {
@@ -272,4 +273,15 @@ async fn users_are_listed_in_pages(store: &impl Directory) {
 fn time_zero_sweeps_nothing() {
     let store = crate::common::memory();
     assert_eq!(store.swept(UnixTime(0), 10), 0);
+}
+
+async fn many_users_are_put_at_once(store: &impl Directory) {
+    store.put(&user("alice"), &credentials("old")).await.unwrap();
+    let named = |name: &str, text: &str| (user(name), credentials(text));
+    let users = [named("alice", "new"), named("b'\"\u{e9}", "1"), named("carol", "1"), named("carol", "2")];
+    store.put_all(&users).await.unwrap();
+    store.put_all(&[]).await.unwrap();
+    let found = store.credentials(&[user("alice"), user("b'\"\u{e9}"), user("carol")]).await.unwrap();
+    assert_eq!(found, [Some(credentials("new")), Some(credentials("1")), Some(credentials("2"))]);
+    assert_eq!(store.users(None, 10).await.unwrap().len(), 3);
 }
