@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use core_registrar::Config;
 use core_registrar::command::{self, Command};
 use core_registrar::config::PREFIX;
-use core_registrar::Config;
 use node::config::ConfigError;
 use node::{config, exit, runtime, telemetry};
 

@@ -110,7 +110,8 @@ impl<'a> Contact<'a> {
 }
 
 fn as_json(contacts: &[Contact<'_>]) -> String {
-    let mut text = serde_json::to_string_pretty(contacts).expect("strings and numbers always have a JSON form");
+    let mut text =
+        serde_json::to_string_pretty(contacts).expect("strings and numbers always have a JSON form");
     text.push('\n');
     text
 }

@@ -46,10 +46,7 @@ fn read(file: &str) -> io::Result<String> {
     Ok(text)
 }
 
-async fn write(
-    database: &impl Directory,
-    batch: &mut Vec<(User, Credentials)>,
-) -> Result<usize, Failure> {
+async fn write(database: &impl Directory, batch: &mut Vec<(User, Credentials)>) -> Result<usize, Failure> {
     database.put_all(batch).await.map_err(store)?;
     let count = batch.len();
     batch.clear();
@@ -86,7 +83,9 @@ fn field(text: &str) -> Result<(Cow<'_, str>, Option<&str>), String> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (field, rest) = text.split_once(',').map_or((text, None), |(field, rest)| (field, Some(rest)));
         if field.contains('"') {
-            return Err("a field with a double quote has to stand in double quotes, the quote doubled".to_owned());
+            return Err(
+                "a field with a double quote has to stand in double quotes, the quote doubled".to_owned()
+            );
         }
         return Ok((Cow::Borrowed(field), rest));
     };

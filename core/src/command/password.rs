@@ -2,7 +2,7 @@
 //! processes and which stays in the history of the shell.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
 use node::config::Secret;

@@ -20,6 +20,7 @@ pub enum UserCommand {
         /// NAME@DOMAIN; the domain is one of `CORE_DOMAINS`.
         #[arg(value_name = "NAME@DOMAIN")]
         user: String,
+        /// Where the password comes from.
         #[command(flatten)]
         password: PasswordSource,
     },
@@ -28,6 +29,7 @@ pub enum UserCommand {
         /// NAME@DOMAIN
         #[arg(value_name = "NAME@DOMAIN")]
         user: String,
+        /// Where the password comes from.
         #[command(flatten)]
         password: PasswordSource,
     },
