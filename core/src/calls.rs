@@ -6,13 +6,14 @@ use location::{Answer, Query, User};
 use proxy::context::{Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
 use registrar::Record;
-use sip::{Aor, Reject, Request};
+use sip::{Aor, Reject, Request, Response, StatusCode};
 use transaction::ServerId;
 
 use crate::auth::Role;
 use crate::engine::Core;
 use crate::pending::Pending;
 use crate::routing;
+use crate::signature;
 
 /// A request between two answers of the store. The request itself waits in its response context, where a CANCEL
 /// finds it.
@@ -85,6 +86,27 @@ impl Core {
     /// §16.10. Before the store has answered there is no branch: the request ends here (§9.2: 487).
     pub(crate) fn on_cancel(&mut self, invite: ServerId, now: Instant) {
         self.step(invite, now, ResponseContext::on_cancel);
+    }
+
+    /// A CANCEL that matches no INVITE here: the core that forwarded it is gone. The cores' branches are computed, so the
+    /// phones that ring can be cancelled all the same (§16.10 has a proxy without a context forward it statelessly).
+    pub(crate) fn cancel_for_another(&mut self, id: ServerId, request: Request, callee: Aor, now: Instant) {
+        let tag = self.layer.ids().tag();
+        self.respond(id, Response::to(&request, StatusCode::OK, Some(&tag)), now);
+        self.ask(Query::Load { aor: callee, user: None }, Pending::Cancel(Box::new(request)));
+    }
+
+    /// Where the INVITE may have gone: to every binding.
+    pub(crate) fn on_cancel_answer(&mut self, request: &Request, answer: Answer, now: Instant) {
+        let Answer::Loaded { record, .. } = answer else { return };
+        let loop_hash = signature::loop_hash(request);
+        let mut request = request.clone();
+        request.headers.remove(sip::Name::Route);
+        for target in routing::every_target(&record, self.unix(now)) {
+            if let Ok(copy) = proxy::branch::copy(&request, &target) {
+                self.send_stateless(copy, loop_hash);
+            }
+        }
     }
 
     /// The store has answered one of a call's questions.

@@ -211,8 +211,15 @@ impl Core {
     /// RFC 3261 §16.3 to §16.5 for a new request.
     fn on_request(&mut self, id: ServerId, request: Request, from: EdgeHop, now: Instant) {
         self.counters.request(&request.method);
-        let loop_hash = branch::loop_hash(&request);
+        let loop_hash = signature::loop_hash(&request);
         match self.admit(&request, loop_hash) {
+            Ok(Destination::Registered(aor)) if request.method == Method::Cancel => {
+                self.cancel_for_another(id, request, aor, now);
+            }
+            Ok(_) if request.method == Method::Cancel => {
+                // §9.2: nothing of ours that it could mean
+                self.reject(id, &request, &Reject::new(StatusCode::new(481)), now);
+            }
             Ok(Destination::Registrar) => self.register(id, request, from, now),
             Ok(Destination::Ourselves) => {
                 let tag = self.layer.ids().tag();
@@ -226,12 +233,8 @@ impl Core {
 
     fn admit(&self, request: &Request, loop_hash: u64) -> Result<Destination, Reject> {
         validate::request(request, &validate::Rules { supported: &[] })?;
-        if branch::is_loop(request, &|sent_by| sent_by == self.settings.name, loop_hash) {
+        if branch::is_loop(request, &|sent_by| sent_by == signature::SENT_BY, loop_hash) {
             return Err(Reject::new(StatusCode::new(482)));
-        }
-        if request.method == Method::Cancel {
-            // §9.2: a CANCEL that matches no transaction
-            return Err(Reject::new(StatusCode::new(481)));
         }
         routing::destination(request, &self.edges, &self.settings)
     }
@@ -316,12 +319,11 @@ impl Core {
             return;
         };
         let Some(context) = self.contexts.get_mut(&id) else { return };
-        let random = self.layer.ids().branch();
         let token = match request.top_via() {
-            Ok(next) => signature::sign(&random, &next, &self.settings.keys),
-            Err(_) => random,
+            Ok(below) => signature::token(&request, &below, &self.settings.keys),
+            Err(_) => self.layer.ids().branch(),
         };
-        branch::push_via(&mut request, "TLS", &self.settings.name, &token, context.loop_hash);
+        branch::push_via(&mut request, "TLS", signature::SENT_BY, &token, context.loop_hash);
         let client = self.layer.request(request, EdgeHop(edge), now);
         context.clients.push((branch, client));
         self.branches.insert(client, (id, branch));
@@ -359,6 +361,21 @@ impl Core {
         }
     }
 
+    /// Sends a copy on the branch that this cluster's cores have for the target, without a transaction (§16.11).
+    pub(crate) fn send_stateless(&mut self, mut copy: Request, loop_hash: u64) {
+        let Way::Edge(edge) = self.edges.by_route(&copy) else {
+            self.counters.no_edge += 1;
+            return;
+        };
+        let token = match copy.top_via() {
+            Ok(below) => signature::token(&copy, &below, &self.settings.keys),
+            Err(_) => return,
+        };
+        branch::push_via(&mut copy, "TLS", signature::SENT_BY, &token, loop_hash);
+        let lane = transaction::lane(copy.call_id());
+        self.layer.send(copy.encode(), EdgeHop(edge), lane);
+    }
+
     /// ACK to a 2xx: no transaction, forwarded by its Route (§16.11).
     fn on_ack(&mut self, request: &Request) {
         self.counters.request(&Method::Ack);
@@ -368,7 +385,7 @@ impl Core {
             return;
         };
         let token = self.layer.ids().branch();
-        branch::push_via(&mut copy, "TLS", &self.settings.name, &token, branch::loop_hash(request));
+        branch::push_via(&mut copy, "TLS", signature::SENT_BY, &token, branch::loop_hash(request));
         let lane = transaction::lane(copy.call_id());
         self.out.push_back(Output::ToEdge { edge, lane, bytes: copy.encode() });
     }
@@ -377,6 +394,7 @@ impl Core {
         match self.pending.remove(&query) {
             Some(Pending::Register(register)) => self.on_register_answer(register, answer, now),
             Some(Pending::Call(call)) => self.on_call_answer(call, answer, now),
+            Some(Pending::Cancel(request)) => self.on_cancel_answer(&request, answer, now),
             None => {}
         }
     }

@@ -1,5 +1,7 @@
 //! What waits for an answer of the store.
 
+use sip::Request;
+
 use crate::calls::Call;
 use crate::register::Register;
 
@@ -10,4 +12,6 @@ pub(crate) enum Pending {
     Register(Box<Register>),
     /// Any other request for a registered address.
     Call(Box<Call>),
+    /// A CANCEL whose INVITE another core has forwarded.
+    Cancel(Box<Request>),
 }

@@ -78,15 +78,16 @@ pub fn answer(request: &Request, to_tag: &str) -> Response {
 
 /// The target set of an address: each binding with its own Path vector as its own route (RFC 3327 §5.4).
 pub fn targets(record: &Record, now: UnixTime) -> TargetSet {
-    select::candidates(record, now)
-        .into_iter()
-        .enumerate()
-        .map(|(mark, candidate)| Target {
-            uri: Bytes::copy_from_slice(candidate.binding.contact.as_bytes()),
-            route: candidate.binding.path.iter().map(|hop| Bytes::copy_from_slice(hop.as_bytes())).collect(),
-            q: candidate.binding.q,
-            instance: candidate.instance.map(|instance| Bytes::copy_from_slice(instance.as_bytes())),
-            tag: mark as u64,
-        })
-        .collect()
+    every_target(record, now).collect()
+}
+
+/// As [`targets`], one by one: alternatives of one UA, too.
+pub fn every_target(record: &Record, now: UnixTime) -> impl Iterator<Item = Target> {
+    select::candidates(record, now).into_iter().enumerate().map(|(mark, candidate)| Target {
+        uri: Bytes::copy_from_slice(candidate.binding.contact.as_bytes()),
+        route: candidate.binding.path.iter().map(|hop| Bytes::copy_from_slice(hop.as_bytes())).collect(),
+        q: candidate.binding.q,
+        instance: candidate.instance.map(|instance| Bytes::copy_from_slice(instance.as_bytes())),
+        tag: mark as u64,
+    })
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use link::Links;
 use location::{Database, Handle, LocationStore, Service};
 use node::admin::{Admin, Readiness, Router};
-use node::clock;
 use node::config::ConfigError;
 use node::exit::Failure;
 use node::metrics::Registry;
 use node::shard::{self, Inbox};
 use node::shutdown::Shutdown;
+use node::{clock, runtime};
 use proto::{Drain, Hello, frame::Kind};
 use registrar::UnixTime;
 use transaction::Timers;
@@ -49,10 +49,11 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let readiness = Readiness::new();
     let linked = readiness.condition("link");
     let admin = Admin::bind("CORE_ADMIN", config.admin).await?;
-    let meter = Meter::new(&registry, config.workers);
+    let workers = runtime::workers_or_cpus(config.workers);
+    let meter = Meter::new(&registry, workers);
 
     let (inboxes, receivers): (Vec<Inbox<Input>>, Vec<_>) =
-        (0..config.workers).map(|_| shard::inbox(config.queue)).unzip();
+        (0..workers).map(|_| shard::inbox(config.queue)).unzip();
     let intake = Arc::new(Intake {
         inboxes,
         meter: Arc::clone(&meter),
@@ -66,21 +67,16 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let _ = intake.links.set(links.clone());
 
     let mut shards = Vec::new();
-    for (number, receiver) in receivers.into_iter().enumerate() {
+    for (shard, (receiver, inbox)) in receivers.into_iter().zip(&intake.inboxes).enumerate() {
         let settings = config.settings(keys.clone());
-        let seed = shard::seed(seed, number);
+        let seed = shard::seed(seed, shard);
         let engine = Core::new(settings, Timers::default(), seed, clock::now(), clock::unix_now());
-        let driver = Driver {
-            links: links.clone(),
-            store: store.clone(),
-            inbox: intake.inboxes.get(number).expect("one inbox for each receiver").clone(),
-            meter: Arc::clone(&meter),
-            shard: number,
-        };
-        let stopped = shutdown.clone();
-        shards.push(tokio::spawn(async move {
-            shard::run(engine, receiver, driver, async move { stopped.stopped().await }).await;
-        }));
+        let (links, store, inbox, meter) = (links.clone(), store.clone(), inbox.clone(), Arc::clone(&meter));
+        let driver = Driver { links, store, inbox, meter, shard };
+        let stop = shutdown.clone();
+        let run =
+            async move { shard::run(engine, receiver, driver, async move { stop.stopped().await }).await };
+        shards.push(tokio::spawn(async move { drop(run.await) }));
     }
     tokio::spawn(report(intake.inboxes.clone()));
     tracing::info!(core = config.name, admin = %admin.address(), "core is up");
@@ -155,7 +151,7 @@ fn accept(config: &Config, keys: &ClusterKeys, intake: &Arc<Intake>) -> Result<L
     let hello = Hello { name: config.name.clone(), capacity: 1, ..Hello::default() };
     let sink = Arc::clone(intake);
     link::accept(&link, link_listen(config, &link), hello, Box::new(move |event| sink.link(event)))
-        .map_err(|error| ConfigError::new(PREFIX, error).into())
+        .map_err(|error| ConfigError::new(format!("{PREFIX}LINK_LISTEN"), error).into())
 }
 
 /// Asks every engine for its counters and tells it the time, again and again.

@@ -11,7 +11,7 @@ use crate::keys::ClusterKeys;
 /// Identity and policy of a core, fixed while it runs.
 #[derive(Debug)]
 pub struct Settings {
-    /// Unique name; the sent-by of its Via.
+    /// Unique name, noted with every binding that this core writes.
     pub name: String,
     /// Domains served, lower case.
     pub domains: BTreeSet<String>,
