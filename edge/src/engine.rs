@@ -111,6 +111,8 @@ struct Context {
     from: Hop,
     hop: Hop,
     loop_hash: u64,
+    /// What the branches of all attempts start with: by it cores know them as one request.
+    origin: String,
     clients: Vec<(BranchId, ClientId)>,
     answered: bool,
 }
@@ -278,7 +280,9 @@ impl Edge {
         let options = Options { keep_503: true, keep_430: true, ..Options::default() };
         let mut response = ResponseContext::new(request, to_tag, options);
         response.start(TargetSet::one(target), now, &mut self.actions);
-        let context = Context { response, from, hop, loop_hash, clients: Vec::new(), answered: false };
+        let origin = self.layer.ids().branch();
+        let context =
+            Context { response, from, hop, loop_hash, origin, clients: Vec::new(), answered: false };
         self.contexts.insert(id, context);
         self.source = match from {
             Hop::Ua(flow) => Some(flow),
@@ -341,14 +345,17 @@ impl Edge {
     /// §16.6 steps 7 to 10: our Via on the copy, and off it goes.
     fn launch(&mut self, id: ServerId, branch: BranchId, mut request: Request, now: Instant) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
-        let token = self.layer.ids().branch();
+        // RFC 3263 §4.3: every attempt has a branch of its own.
+        let retry =
+            (!context.clients.is_empty()).then(|| format!("{}-{}", context.origin, context.clients.len()));
+        let token = retry.as_deref().unwrap_or(&context.origin);
         match context.hop {
             Hop::Core(_) => {
-                branch::push_via(&mut request, "TLS", &self.settings.name, &token, context.loop_hash);
+                branch::push_via(&mut request, "TLS", &self.settings.name, token, context.loop_hash);
             }
             Hop::Ua(flow) => {
                 let host = self.settings.public_host(&flow);
-                branch::push_via(&mut request, flow.protocol.via(), &host, &token, context.loop_hash);
+                branch::push_via(&mut request, flow.protocol.via(), &host, token, context.loop_hash);
             }
         }
         let client = self.layer.request(request, context.hop, now);
@@ -432,10 +439,16 @@ impl Edge {
 
     fn retry_elsewhere(&mut self, id: ServerId, core: PeerId, now: Instant) {
         let Some(context) = self.contexts.get(&id) else { return };
+        let next = self.home(context.response.request().call_id(), Some(core));
         if context.answered {
+            // It rings: the answer comes through any core, and so a CANCEL must go.
+            if let Some(next) = next {
+                for (_, client) in &context.clients {
+                    self.layer.redirect_client(*client, Hop::Core(next));
+                }
+            }
             return;
         }
-        let next = self.home(context.response.request().call_id(), Some(core));
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let Some(next) = next else {
             for (branch, _) in context.clients.clone() {

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use link::Links;
 use node::admin::{Admin, Readiness, Router};
-use node::clock;
 use node::config::ConfigError;
 use node::exit::Failure;
 use node::metrics::Registry;
 use node::shard::{self, Inbox};
 use node::shutdown::Shutdown;
+use node::{clock, runtime};
 use proto::Hello;
 use transaction::Timers;
 use transport::Transport;
+use transport::token::Keys;
 
 use crate::config::{Config, PREFIX};
 use crate::driver::Driver;
@@ -37,10 +38,11 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let readiness = Readiness::new();
     let linked = readiness.condition("link");
     let admin = Admin::bind("EDGE_ADMIN", config.admin).await?;
-    let meter = Meter::new(&registry, config.workers);
+    let workers = runtime::workers_or_cpus(config.workers);
+    let meter = Meter::new(&registry, workers);
 
     let (inboxes, receivers): (Vec<Inbox<Input>>, Vec<_>) =
-        (0..config.workers).map(|_| shard::inbox(config.queue)).unzip();
+        (0..workers).map(|_| shard::inbox(config.queue)).unzip();
     let intake = Arc::new(Intake {
         inboxes,
         meter: Arc::clone(&meter),
@@ -52,38 +54,20 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let transport = bind(&config, &intake).await?;
     let _ = intake.transport.set(transport.clone());
     metrics::observe(&registry, &transport);
-    let listeners = transport.listeners();
-    for listener in &listeners {
-        tracing::info!(%listener, "listening");
-    }
-    let settings = || {
-        let interfaces = transport::interfaces();
-        Settings::new(
-            config.name.clone(),
-            config.advertise.clone(),
-            listeners.clone(),
-            &interfaces,
-            config.trusted_peers.clone(),
-            keys.clone(),
-        )
-    };
-    let links = dial(&config, &settings(), &intake)?;
+    let links = dial(&config, &settings(&config, &keys, &transport), &intake)?;
     let _ = intake.links.set(links.clone());
 
     let mut shards = Vec::new();
-    for (number, receiver) in receivers.into_iter().enumerate() {
-        let engine = Edge::new(settings(), Timers::default(), shard::seed(seed, number));
-        let driver = Driver {
-            transport: transport.clone(),
-            links: links.clone(),
-            inbox: intake.inboxes.get(number).expect("one inbox for each receiver").clone(),
-            meter: Arc::clone(&meter),
-            shard: number,
-        };
-        let stopped = shutdown.clone();
-        shards.push(tokio::spawn(async move {
-            shard::run(engine, receiver, driver, async move { stopped.stopped().await }).await;
-        }));
+    for (shard, (receiver, inbox)) in receivers.into_iter().zip(&intake.inboxes).enumerate() {
+        let engine =
+            Edge::new(settings(&config, &keys, &transport), Timers::default(), shard::seed(seed, shard));
+        let (transport, links, inbox, meter) =
+            (transport.clone(), links.clone(), inbox.clone(), Arc::clone(&meter));
+        let driver = Driver { transport, links, inbox, meter, shard };
+        let stop = shutdown.clone();
+        let run =
+            async move { shard::run(engine, receiver, driver, async move { stop.stopped().await }).await };
+        shards.push(tokio::spawn(async move { drop(run.await) }));
     }
     tokio::spawn(report(intake.inboxes.clone()));
     tracing::info!(edge = config.name, admin = %admin.address(), "edge is up");
@@ -103,6 +87,18 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the engine is told about this edge.
+fn settings(config: &Config, keys: &Keys, transport: &Transport) -> Settings {
+    Settings::new(
+        config.name.clone(),
+        config.advertise.clone(),
+        transport.listeners(),
+        &transport::interfaces(),
+        config.trusted_peers.clone(),
+        keys.clone(),
+    )
+}
+
 async fn bind(config: &Config, intake: &Arc<Intake>) -> Result<Transport, Failure> {
     let sockets = transport::Config {
         listen: config.listen.iter().map(|socket| socket.0).collect(),
@@ -111,9 +107,13 @@ async fn bind(config: &Config, intake: &Arc<Intake>) -> Result<Transport, Failur
         idle_timeout: config.idle_timeout.duration(),
         ..transport::Config::default()
     };
-    transport::bind(sockets, Arc::clone(intake), clock::now, epoch())
+    let transport = transport::bind(sockets, Arc::clone(intake), clock::now, epoch())
         .await
-        .map_err(|error| ConfigError::new(format!("{PREFIX}LISTEN"), error).into())
+        .map_err(|error| ConfigError::new(format!("{PREFIX}LISTEN"), error))?;
+    for listener in transport.listeners() {
+        tracing::info!(%listener, "listening");
+    }
+    Ok(transport)
 }
 
 fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Links, Failure> {
@@ -132,7 +132,7 @@ fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Li
     let cores = config.cores.iter().map(|core| core.0.clone()).collect();
     let sink = Arc::clone(intake);
     link::dial(&link, cores, hello, Box::new(move |event| sink.link(event)))
-        .map_err(|error| ConfigError::new(PREFIX, error).into())
+        .map_err(|error| ConfigError::new(format!("{PREFIX}CORES"), error).into())
 }
 
 /// What tells the streams of this start from those of earlier ones.
