@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sip::parse::{self, Limits, Malformed};
 use sip::{
     Aor, CSeq, Contact, Contacts, Headers, Message, Method, Name, NameAddr, Params, Request, Response,
-    StatusCode, Uri, Via, digest, via,
+    StatusCode, Summary, Uri, Via, digest, via,
 };
 
 /// Reads a datagram and does to it what hops do.
@@ -18,6 +18,7 @@ pub fn check(data: &[u8]) {
             is_accepted_again(&message);
             is_restored(&message);
             look(message.headers());
+            _ = Summary::of(&message);
             if let Message::Request(request) = &message {
                 look_at(request);
                 is_answered(request);
