@@ -3,3 +3,7 @@
 pub mod cluster;
 pub mod fuzz;
 pub mod lab;
+pub mod net;
+pub mod oracle;
+pub mod sim;
+pub mod ua;

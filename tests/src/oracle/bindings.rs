@@ -1,0 +1,159 @@
+//! The rule about bindings: what was acknowledged is tried by the next call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::seen::inner;
+use super::{Faults, Node, Seen, Wire};
+
+/// What UAs were promised and what calls have tried.
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    /// By address-of-record and contact URI: until when, and whose.
+    acknowledged: BTreeMap<String, BTreeMap<String, (Duration, usize)>>,
+    /// REGISTERs by Call-ID and CSeq: contacts.
+    asked: BTreeMap<(String, u32), Vec<String>>,
+    /// When an address-of-record was last in motion: a REGISTER sent, or answered.
+    moved: BTreeMap<String, Duration>,
+    /// REGISTERs without an answer yet, by address-of-record: Call-ID, CSeq and when they were sent.
+    open: BTreeMap<String, BTreeMap<(String, u32), Duration>>,
+    /// Calls by branch of the INVITE.
+    calls: BTreeMap<String, Call>,
+    cancelled: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Call {
+    aor: String,
+    sent: Duration,
+    expected: Vec<(String, Duration)>,
+    tried: BTreeSet<String>,
+    call_id: String,
+    cseq: u32,
+    judged: bool,
+}
+
+/// Longest life of a REGISTER transaction.
+const LIFETIME: Duration = Duration::from_secs(40);
+
+impl Bindings {
+    pub(super) fn forget(&mut self, ua: usize) {
+        for contacts in self.acknowledged.values_mut() {
+            contacts.retain(|_, (_, owner)| *owner != ua);
+        }
+    }
+
+    pub(super) fn sent(&mut self, now: Duration, wire: &Wire) {
+        let seen = &*wire.seen;
+        match (wire.from, wire.to, &*seen.method) {
+            (Node::Ua(_), _, "REGISTER") if seen.is_request() => {
+                let aor = aor(&seen.to);
+                let key = (seen.call_id.clone(), seen.cseq);
+                self.moved.insert(aor.clone(), now);
+                self.open.entry(aor).or_default().entry(key.clone()).or_insert(now);
+                self.asked.entry(key).or_insert_with(|| seen.contacts.clone());
+            }
+            (Node::Ua(_), _, "CANCEL") if seen.is_request() => {
+                self.cancelled.insert(seen.call_id.clone());
+            }
+            (Node::Ua(_), _, "INVITE") if seen.is_request() && seen.to_tag.is_empty() => {
+                self.placed(now, seen)
+            }
+            (Node::Edge(_), Node::Ua(_), "INVITE") if seen.is_request() && seen.to_tag.is_empty() => {
+                let same = |call: &&mut Call| call.call_id == seen.call_id && call.cseq == seen.cseq;
+                for call in self.calls.values_mut().filter(same) {
+                    call.tried.insert(seen.uri.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn placed(&mut self, now: Duration, seen: &Seen) {
+        let aor = aor(&seen.uri);
+        let known = self.acknowledged.get(&aor).into_iter().flatten();
+        let expected = known.map(|(contact, (until, _))| (contact.clone(), *until)).collect();
+        self.calls.entry(seen.branch(0).to_owned()).or_insert_with(|| Call {
+            aor,
+            sent: now,
+            expected,
+            tried: BTreeSet::new(),
+            call_id: seen.call_id.clone(),
+            cseq: seen.cseq,
+            judged: false,
+        });
+    }
+
+    pub(super) fn arrived(&mut self, now: Duration, wire: &Wire, faults: &Faults) -> Result<(), String> {
+        let seen = &*wire.seen;
+        let Node::Ua(ua) = wire.to else { return Ok(()) };
+        if !seen.is_final() {
+            return Ok(());
+        }
+        match &*seen.method {
+            "REGISTER" => self.registered(now, ua, seen),
+            "INVITE" => return self.judge(now, seen, faults),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn registered(&mut self, now: Duration, ua: usize, seen: &Seen) {
+        let aor = aor(&seen.to);
+        let key = (seen.call_id.clone(), seen.cseq);
+        if let Some(open) = self.open.get_mut(&aor) {
+            open.remove(&key);
+        }
+        self.moved.insert(aor.clone(), now);
+        let Some(asked) = self.asked.remove(&key).filter(|_| seen.status == 200) else { return };
+        let contacts = self.acknowledged.entry(aor).or_default();
+        if asked.iter().any(|contact| contact == "*") {
+            contacts.clear();
+        }
+        for uri in asked.iter().map(|contact| inner(contact)) {
+            let listed = seen.contacts.iter().find(|contact| inner(contact) == uri);
+            let expires =
+                listed.and_then(|contact| contact.rsplit_once("expires=")).and_then(|(_, s)| s.parse().ok());
+            match expires {
+                Some(seconds) => contacts.insert(uri, (now + Duration::from_secs(seconds), ua)),
+                None => contacts.remove(&uri),
+            };
+        }
+    }
+
+    /// A final that says how the search went must come from a search that looked everywhere.
+    fn judge(&mut self, now: Duration, seen: &Seen, faults: &Faults) -> Result<(), String> {
+        let Some(call) = self.calls.get_mut(seen.branch(0)).filter(|call| !call.judged) else {
+            return Ok(());
+        };
+        call.judged = true;
+        let uncertain = faults.since(call.sent)
+            || self.cancelled.contains(&call.call_id)
+            || self.moved.get(&call.aor).is_some_and(|moved| *moved >= call.sent)
+            || self
+                .open
+                .get(&call.aor)
+                .is_some_and(|open| open.values().any(|sent| *sent + LIFETIME >= call.sent));
+        if uncertain || !matches!(seen.status, 200 | 404 | 408 | 480 | 486 | 600 | 603) {
+            return Ok(());
+        }
+        let live: Vec<_> =
+            call.expected.iter().filter(|(_, until)| *until > now + Duration::from_secs(2)).collect();
+        let missed: Vec<_> = live.iter().filter(|(contact, _)| !call.tried.contains(contact)).collect();
+        let enough = match seen.status {
+            200 | 600 | 603 => live.is_empty() || missed.len() < live.len(),
+            _ => missed.is_empty(),
+        };
+        if enough {
+            Ok(())
+        } else {
+            Err(format!("acknowledged, but not tried: {missed:?}; tried: {:?}", call.tried))
+        }
+    }
+}
+
+/// `user@domain` of a URI.
+fn aor(uri: &str) -> String {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    rest.split(';').next().unwrap_or(rest).to_ascii_lowercase()
+}

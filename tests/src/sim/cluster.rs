@@ -1,0 +1,526 @@
+//! Nodes, links and the store of a simulation, and how they die and come back.
+//!
+//! A link is what the real one promises: for each peer `Up`, then frames in order per lane, then `Down`. What was on its
+//! way to a node when that died is lost, and so is everything sent until the loss is noticed. A node that comes back is
+//! known at once: `Down` comes before the new `Up`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use core_registrar::engine::{Core, QueryId};
+use core_registrar::keys::ClusterKeys;
+use core_registrar::{engine as core_engine, settings as core_settings};
+use edge_proxy::{engine as edge_engine, settings as edge_settings};
+use link::PeerId;
+use location::{Answer, Query};
+use node::Engine as _;
+use registrar::Policy;
+use transaction::Timers;
+use transport::{Flow, Listen, Protocol};
+
+use super::{DOMAIN, EPOCH, EdgeEngine, Event, Sim, parse};
+use crate::net::Channel;
+use crate::oracle::{Node, Wire};
+
+/// How many nodes there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Topology {
+    /// Edges.
+    pub edges: usize,
+    /// Cores.
+    pub cores: usize,
+    /// Whether callers of the own domain have to prove who they are.
+    pub call_auth: bool,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self { edges: 2, cores: 2, call_auth: true }
+    }
+}
+
+pub(super) struct EdgeNode {
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    pub(super) engine: Option<EdgeEngine>,
+    pub(super) life: u64,
+}
+
+pub(super) struct CoreNode {
+    pub(super) name: String,
+    pub(super) engine: Option<Core>,
+    pub(super) life: u64,
+    call_auth: bool,
+}
+
+/// The link between one edge and one core.
+#[derive(Default)]
+pub(super) struct Link {
+    /// Whether the edge believes in it.
+    edge_up: bool,
+    core_up: bool,
+    /// Of the connection that stands, and of the last one that was begun.
+    number: u64,
+    last: u64,
+    /// Changes when a pending notice of loss has become void.
+    watch: u64,
+    is_cut: bool,
+    /// Sent while it is cut: arrives if it heals before anybody has noticed.
+    parked: Vec<Frame>,
+}
+
+/// A SIP message on a link.
+pub(super) struct Frame {
+    edge: usize,
+    core: usize,
+    number: u64,
+    upwards: bool,
+    lane: u64,
+    wire: Wire,
+    source: Option<Flow>,
+}
+
+impl Sim {
+    pub(super) fn build(&mut self, topology: Topology) {
+        for n in 0..topology.edges {
+            let octet = u8::try_from(n + 1).unwrap_or(u8::MAX);
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, octet)), 5060);
+            let name = format!("edge-{}", n + 1);
+            self.edges.push(EdgeNode { name, address, engine: None, life: 0 });
+        }
+        for n in 0..topology.cores {
+            let name = format!("core-{}", n + 1);
+            self.cores.push(CoreNode { name, engine: None, life: 0, call_auth: topology.call_auth });
+        }
+        for edge in 0..topology.edges {
+            for core in 0..topology.cores {
+                self.links.insert((edge, core), Link::default());
+            }
+        }
+        (0..topology.edges).for_each(|edge| self.start_edge(edge));
+        (0..topology.cores).for_each(|core| self.start_core(core));
+        self.run(Duration::from_millis(500));
+    }
+
+    fn start_edge(&mut self, number: usize) {
+        let seed = self.dice.seed();
+        let Some(node) = self.edges.get_mut(number) else { return };
+        let listen = |protocol| Listen { protocol, addr: node.address };
+        let listeners = vec![listen(Protocol::Udp), listen(Protocol::Tcp)];
+        let settings = edge_settings::Settings::new(
+            node.name.clone(),
+            None,
+            listeners,
+            &[],
+            Vec::new(),
+            self.keys.clone(),
+        );
+        node.engine = Some(EdgeEngine::new(settings, Timers::default(), seed));
+        node.life += 1;
+        (0..self.cores.len()).for_each(|core| self.connect(number, core));
+    }
+
+    fn start_core(&mut self, number: usize) {
+        let (seed, now, unix) = (self.dice.seed(), self.instant(), Duration::from_secs(EPOCH) + self.now);
+        let min_expires = self.min_expires;
+        let Some(node) = self.cores.get_mut(number) else { return };
+        let settings = core_settings::Settings {
+            name: node.name.clone(),
+            domains: [DOMAIN.to_owned()].into(),
+            keys: ClusterKeys::random([7; 32]),
+            nonce_lifetime: 300,
+            algorithms: vec![sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5],
+            call_auth: node.call_auth,
+            policy: Policy { min_expires, ..Policy::default() },
+        };
+        node.engine = Some(Core::new(settings, Timers::default(), seed, now, unix));
+        node.life += 1;
+        (0..self.edges.len()).for_each(|edge| self.connect(edge, number));
+    }
+
+    /// Where an edge is; the host of its URIs.
+    pub fn edge_address(&self, edge: usize) -> SocketAddr {
+        self.edges.get(edge).expect("the script knows how many edges it has").address
+    }
+
+    /// Kills an edge (-9): its transactions and streams are gone, its UDP flows wait for its return.
+    pub fn kill_edge(&mut self, edge: usize) {
+        let Some(node) = self.edges.get_mut(edge).filter(|node| node.engine.is_some()) else { return };
+        node.engine = None;
+        self.log.note(self.now, format!("EP{} dies", edge + 1));
+        self.oracle.broke(self.now, Some(Node::Edge(edge)));
+        self.streams_die(edge);
+        for core in 0..self.cores.len() {
+            self.end_dies(edge, core, Node::Edge(edge));
+        }
+    }
+
+    /// Starts an edge that was killed.
+    pub fn restart_edge(&mut self, edge: usize) {
+        if self.edges.get(edge).is_some_and(|node| node.engine.is_none()) {
+            self.log.note(self.now, format!("EP{} is back", edge + 1));
+            self.oracle.mended(self.now);
+            self.start_edge(edge);
+        }
+    }
+
+    /// Kills a core (-9): its transactions and questions are gone.
+    pub fn kill_core(&mut self, core: usize) {
+        let Some(node) = self.cores.get_mut(core).filter(|node| node.engine.is_some()) else { return };
+        node.engine = None;
+        self.log.note(self.now, format!("core{} dies", core + 1));
+        self.oracle.broke(self.now, Some(Node::Core(core)));
+        for edge in 0..self.edges.len() {
+            self.end_dies(edge, core, Node::Core(core));
+        }
+    }
+
+    /// Starts a core that was killed.
+    pub fn restart_core(&mut self, core: usize) {
+        if self.cores.get(core).is_some_and(|node| node.engine.is_none()) {
+            self.log.note(self.now, format!("core{} is back", core + 1));
+            self.oracle.mended(self.now);
+            self.start_core(core);
+        }
+    }
+
+    /// The core that has the transactions of a call.
+    pub fn home_of(&self, call_id: &str) -> usize {
+        let live = self.cores.iter().zip(0_u32..).filter(|(node, _)| node.engine.is_some());
+        let candidates = live.map(|(node, n)| link::choose::Candidate {
+            peer: PeerId(n),
+            name: link::choose::hash(node.name.as_bytes()),
+            weight: 1,
+        });
+        let home = link::choose::peer(call_id.as_bytes(), candidates).expect("a core is alive");
+        usize::try_from(home.0).expect("made from an index")
+    }
+
+    /// The whole store is away: every question is answered so.
+    pub fn store_down(&mut self) {
+        self.log.note(self.now, "the store is away".to_owned());
+        self.store_is_up = false;
+        self.oracle.broke(self.now, None);
+    }
+
+    /// The store is back.
+    pub fn store_up(&mut self) {
+        if !self.store_is_up {
+            self.log.note(self.now, "the store is back".to_owned());
+            self.store_is_up = true;
+            self.oracle.mended(self.now);
+        }
+    }
+
+    /// Cuts a link: nothing passes, and both ends notice in their time.
+    pub fn cut_link(&mut self, edge: usize, core: usize) {
+        let (at_edge, at_core) = (self.now + self.net.detection(), self.now + self.net.detection());
+        let Some(link) = self.links.get_mut(&(edge, core)).filter(|link| !link.is_cut) else { return };
+        link.is_cut = true;
+        let watch = link.watch;
+        self.log.note(self.now, format!("the link EP{} – core{} is cut", edge + 1, core + 1));
+        self.oracle.broke(self.now, None);
+        self.schedule(at_edge, Event::LostAtEdge { edge, core, watch });
+        self.schedule(at_core, Event::LostAtCore { edge, core, watch });
+    }
+
+    /// Heals a link: what was sent meanwhile arrives unless an end has given up.
+    pub fn heal_link(&mut self, edge: usize, core: usize) {
+        let Some(link) = self.links.get_mut(&(edge, core)).filter(|link| link.is_cut) else { return };
+        link.is_cut = false;
+        let parked = std::mem::take(&mut link.parked);
+        self.log.note(self.now, format!("the link EP{} – core{} is healed", edge + 1, core + 1));
+        self.oracle.mended(self.now);
+        if link.edge_up && link.core_up {
+            link.watch += 1;
+            for frame in parked {
+                self.schedule(self.now, Event::Frame(frame));
+            }
+        } else {
+            self.connect(edge, core);
+        }
+    }
+
+    /// Everything that is broken works again.
+    pub(super) fn mend(&mut self) {
+        (0..self.edges.len()).for_each(|edge| self.restart_edge(edge));
+        (0..self.cores.len()).for_each(|core| self.restart_core(core));
+        let links: Vec<_> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|(edge, core)| self.heal_link(edge, core));
+        self.store_up();
+    }
+
+    /// One end of a link has died; the other notices in its time.
+    fn end_dies(&mut self, edge: usize, core: usize, dead: Node) {
+        let at = self.now + self.net.detection();
+        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
+        let watch = link.watch;
+        if matches!(dead, Node::Edge(_)) {
+            link.edge_up = false;
+            self.schedule(at, Event::LostAtCore { edge, core, watch });
+        } else {
+            link.core_up = false;
+            self.schedule(at, Event::LostAtEdge { edge, core, watch });
+        }
+    }
+
+    /// The edge dials.
+    fn connect(&mut self, edge: usize, core: usize) {
+        let at = self.now + self.net.connection();
+        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
+        link.last += 1;
+        let number = link.last;
+        self.schedule(at, Event::LinkUp { edge, core, number });
+    }
+
+    pub(super) fn link_up(&mut self, edge: usize, core: usize, number: u64) {
+        let (Some(edge_node), Some(core_node)) = (self.edges.get(edge), self.cores.get(core)) else { return };
+        let Some(link) = self.links.get(&(edge, core)) else { return };
+        let alive = edge_node.engine.is_some() && core_node.engine.is_some();
+        if !alive || link.is_cut || link.last != number {
+            return;
+        }
+        let (edge_up, core_up) = (link.edge_up, link.core_up);
+        let (name, edge_name) = (core_node.name.clone(), edge_node.name.clone());
+        let advertised = vec![edge_node.address.to_string(), edge_node.address.ip().to_string()];
+        if edge_up {
+            self.tell_edge(edge, edge_engine::Input::CoreDown(peer(core)));
+        }
+        if core_up {
+            self.tell_core(core, core_engine::Input::EdgeDown(peer(edge)));
+        }
+        if let Some(link) = self.links.get_mut(&(edge, core)) {
+            (link.edge_up, link.core_up, link.number) = (true, true, number);
+            link.watch += 1;
+        }
+        self.tell_core(core, core_engine::Input::EdgeUp { edge: peer(edge), name: edge_name, advertised });
+        self.tell_edge(edge, edge_engine::Input::CoreUp { core: peer(core), name, weight: 1 });
+    }
+
+    pub(super) fn lost_at_edge(&mut self, edge: usize, core: usize, watch: u64) {
+        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
+        if link.watch == watch && link.edge_up {
+            link.edge_up = false;
+            self.log.note(self.now, format!("EP{} notices that core{} is lost", edge + 1, core + 1));
+            self.tell_edge(edge, edge_engine::Input::CoreDown(peer(core)));
+        }
+    }
+
+    pub(super) fn lost_at_core(&mut self, edge: usize, core: usize, watch: u64) {
+        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
+        if link.watch == watch && link.core_up {
+            link.core_up = false;
+            self.log.note(self.now, format!("core{} notices that EP{} is lost", core + 1, edge + 1));
+            self.tell_core(core, core_engine::Input::EdgeDown(peer(edge)));
+        }
+    }
+
+    fn send_frame(&mut self, mut frame: Frame) {
+        let Some(link) = self.links.get(&(frame.edge, frame.core)) else { return };
+        let is_up = if frame.upwards { link.edge_up } else { link.core_up };
+        frame.number = link.number;
+        if !is_up {
+            // The sender's link refuses it: the loss has been told already.
+            self.log.message(self.now, &frame.wire, &[]);
+            return;
+        }
+        self.oracle.sent(self.now, &frame.wire);
+        let channel = Channel::Lane(
+            frame.edge,
+            frame.core,
+            frame.lane % (link::LANES as u64),
+            frame.upwards,
+            frame.number,
+        );
+        let at = self.net.ordered(channel, self.now);
+        self.log.message(self.now, &frame.wire, &[at]);
+        self.schedule(at, Event::Frame(frame));
+    }
+
+    pub(super) fn frame_arrives(&mut self, frame: Frame) {
+        let Some(link) = self.links.get_mut(&(frame.edge, frame.core)) else { return };
+        let is_up = if frame.upwards { link.core_up } else { link.edge_up };
+        if frame.number != link.number || !is_up {
+            return;
+        }
+        if link.is_cut {
+            return link.parked.push(frame);
+        }
+        self.oracle.arrived(self.now, &frame.wire);
+        let message = parse(&frame.wire.bytes);
+        if frame.upwards {
+            let source =
+                frame.source.map(|flow| format!("{}:{}", flow.protocol, flow.remote)).unwrap_or_default();
+            self.tell_core(
+                frame.core,
+                core_engine::Input::FromEdge { edge: peer(frame.edge), message, source },
+            );
+        } else {
+            self.tell_edge(frame.edge, edge_engine::Input::FromCore { core: peer(frame.core), message });
+        }
+    }
+
+    pub(super) fn edge_receives(&mut self, edge: usize, wire: &Wire, flow: Flow) {
+        if self.edges.get(edge).is_none_or(|node| node.engine.is_none()) || !self.is_open(&flow) {
+            return;
+        }
+        self.oracle.arrived(self.now, wire);
+        self.tell_edge(edge, edge_engine::Input::FromUa { flow, message: parse(&wire.bytes) });
+    }
+
+    /// Feeds an edge and does what it wants done.
+    pub(super) fn tell_edge(&mut self, edge: usize, input: edge_engine::Input) {
+        let now = self.instant();
+        let Some(engine) = self.edges.get_mut(edge).and_then(|node| node.engine.as_mut()) else { return };
+        engine.handle(input, now);
+        self.drain_edge(edge);
+    }
+
+    pub(super) fn time_edge(&mut self, edge: usize) {
+        let now = self.instant();
+        let Some(engine) = self.edges.get_mut(edge).and_then(|node| node.engine.as_mut()) else { return };
+        if engine.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
+        let was_idle = engine.is_idle();
+        engine.handle_timeout(now);
+        let is_late = engine.poll_timeout().is_some_and(|due| due <= now);
+        let spoke = self.drain_edge(edge);
+        if is_late || (was_idle && spoke) {
+            self.fail(&format!(
+                "EP{}: a deadline in the past, or a message after the last transaction",
+                edge + 1
+            ));
+        }
+    }
+
+    fn drain_edge(&mut self, edge: usize) -> bool {
+        let mut outputs = Vec::new();
+        if let Some(engine) = self.edges.get_mut(edge).and_then(|node| node.engine.as_mut()) {
+            while let Some(output) = engine.poll_output() {
+                outputs.push(output);
+            }
+        }
+        let spoke = !outputs.is_empty();
+        for output in outputs {
+            match output {
+                edge_engine::Output::ToUa { flow, bytes } => self.edge_sends(edge, flow, bytes),
+                edge_engine::Output::ToCore { core, lane, bytes, source } => {
+                    let core = index(core);
+                    let wire = Wire::new(Node::Edge(edge), Node::Core(core), bytes);
+                    self.send_frame(Frame { edge, core, number: 0, upwards: true, lane, wire, source });
+                }
+                edge_engine::Output::Report(_) => {}
+            }
+        }
+        spoke
+    }
+
+    fn tell_core(&mut self, core: usize, input: core_engine::Input) {
+        let now = self.instant();
+        let Some(engine) = self.cores.get_mut(core).and_then(|node| node.engine.as_mut()) else { return };
+        engine.handle(input, now);
+        self.drain_core(core);
+    }
+
+    pub(super) fn time_core(&mut self, core: usize) {
+        let now = self.instant();
+        let Some(engine) = self.cores.get_mut(core).and_then(|node| node.engine.as_mut()) else { return };
+        if engine.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
+        let was_idle = engine.is_idle();
+        engine.handle_timeout(now);
+        let is_late = engine.poll_timeout().is_some_and(|due| due <= now);
+        let spoke = self.drain_core(core);
+        if is_late || (was_idle && spoke) {
+            self.fail(&format!(
+                "core{}: a deadline in the past, or a message after the last transaction",
+                core + 1
+            ));
+        }
+    }
+
+    fn drain_core(&mut self, core: usize) -> bool {
+        let mut outputs = Vec::new();
+        if let Some(engine) = self.cores.get_mut(core).and_then(|node| node.engine.as_mut()) {
+            while let Some(output) = engine.poll_output() {
+                outputs.push(output);
+            }
+        }
+        let spoke = !outputs.is_empty();
+        for output in outputs {
+            match output {
+                core_engine::Output::ToEdge { edge, lane, bytes } => {
+                    let edge = index(edge);
+                    let wire = Wire::new(Node::Core(core), Node::Edge(edge), bytes);
+                    self.send_frame(Frame {
+                        edge,
+                        core,
+                        number: 0,
+                        upwards: false,
+                        lane,
+                        wire,
+                        source: None,
+                    });
+                }
+                core_engine::Output::Ask(id, query) => self.ask_store(core, id, query),
+                core_engine::Output::Report(_) => {}
+            }
+        }
+        spoke
+    }
+
+    fn ask_store(&mut self, core: usize, id: QueryId, query: Query) {
+        let life = self.cores.get(core).map_or(0, |node| node.life);
+        let at = self.now + self.net.store();
+        self.schedule(at, Event::StoreRuns { core, life, id, query });
+    }
+
+    pub(super) fn store_runs(&mut self, core: usize, life: u64, id: QueryId, query: Query) {
+        let answer = if self.store_is_up {
+            let bindings: Vec<_> = match &query {
+                Query::Save(save) => {
+                    save.record.bindings.iter().map(|b| (b.contact.clone(), b.path.clone())).collect()
+                }
+                Query::Load { .. } | Query::Credentials(_) => Vec::new(),
+            };
+            let answer = self.store.answer(query);
+            if matches!(answer, Answer::Saved { .. }) {
+                self.oracle.stored(bindings);
+            }
+            answer
+        } else {
+            Answer::Unavailable
+        };
+        let at = self.now + self.net.store();
+        self.schedule(at, Event::StoreAnswers { core, life, id, answer });
+    }
+
+    pub(super) fn store_answers(&mut self, core: usize, life: u64, id: QueryId, answer: Answer) {
+        if self.cores.get(core).is_some_and(|node| node.life == life) {
+            self.tell_core(core, core_engine::Input::Answer(id, answer));
+        }
+    }
+
+    fn edge_sends(&mut self, edge: usize, flow: Flow, bytes: Bytes) {
+        let Some((phone, line)) = self.line_of(edge, &flow) else {
+            self.fail(&format!("EP{} sends to nobody on {flow:?}", edge + 1));
+        };
+        let wire = Wire::new(Node::Edge(edge), Node::Ua(phone), bytes);
+        if self.is_open(&flow) {
+            self.transmit(wire, Some((phone, line)), flow);
+        } else {
+            self.log.message(self.now, &wire, &[]);
+        }
+    }
+}
+
+fn peer(node: usize) -> PeerId {
+    PeerId(u32::try_from(node).expect("a simulation has few nodes"))
+}
+
+fn index(peer: PeerId) -> usize {
+    usize::try_from(peer.0).expect("made from an index")
+}
