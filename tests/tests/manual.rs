@@ -1,4 +1,4 @@
-//! The README as a manual: its tables of settings and metrics are those of the code.
+//! The README as a manual: its tables of settings and metrics are those of the code, its commands are understood.
 //!
 //! `UPDATE=1 cargo test -p cluster-tests --test manual` writes the tables of settings anew.
 
@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::{Arg, ArgAction, Command, Subcommand};
 use node::config::{Settings, table};
 
 /// The sources that name the metrics of each tier.
@@ -67,6 +68,52 @@ fn declared(source: &str) -> impl Iterator<Item = String> {
         let help = rest.strip_prefix(", \"")?;
         help.starts_with(|first: char| first.is_ascii_uppercase()).then(|| name.to_owned())
     })
+}
+
+/// Every command of ours in the README's examples is one that the program takes.
+#[test]
+fn commands_are_understood() {
+    let check = || Arg::new("check").long("check").action(ArgAction::SetTrue);
+    let core =
+        core_registrar::command::Command::augment_subcommands(Command::new("core-registrar").arg(check()));
+    let programs = [core, Command::new("edge-proxy").arg(check())];
+    let readme = read(&root().join("README.md"));
+    let mut seen = 0;
+    for line in
+        readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).flat_map(str::lines)
+    {
+        for words in commands(line) {
+            // On the host of the database the README has a function for the long way to run it.
+            let name = words.first().map_or("", |word| word.rsplit('/').next().unwrap_or_default());
+            let name = if name == "registrar" { "core-registrar" } else { name };
+            for program in programs.iter().filter(|program| program.get_name() == name) {
+                seen += 1;
+                if let Err(error) = program.clone().try_get_matches_from(&words) {
+                    panic!("{line}\n{error}");
+                }
+            }
+        }
+    }
+    assert!(seen >= 8, "only {seen} commands are found");
+}
+
+/// The commands of a line of the shell: their words, without redirections and comments.
+fn commands(line: &str) -> Vec<Vec<&str>> {
+    let mut commands = vec![Vec::new()];
+    let mut skipped = false;
+    for word in line.split_whitespace() {
+        match word {
+            "#" => break,
+            "|" | "&&" | "||" | ";" | "&" | "do" => {
+                skipped = false;
+                commands.push(Vec::new());
+            }
+            "<" | ">" | ">>" => skipped = true,
+            _ if skipped => {}
+            word => commands.last_mut().expect("there is always one").push(word),
+        }
+    }
+    commands
 }
 
 fn root() -> PathBuf {
