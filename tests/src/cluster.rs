@@ -25,6 +25,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 pub use self::binaries::Binaries;
+pub use self::poll::poll;
 pub use self::ports::free_port;
 pub use self::problem::Problem;
 pub use self::process::Node;
@@ -40,11 +41,13 @@ pub struct Plan {
     pub filter: String,
     /// `LOG_FORMAT` of the nodes.
     pub format: String,
+    /// More variables: `EDGE_…` for every edge, `CORE_…` for every core.
+    pub settings: Vec<(String, String)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { edges: 2, cores: 2, filter: "info".into(), format: "text".into() }
+        Self { edges: 2, cores: 2, filter: "info".into(), format: "text".into(), settings: Vec::new() }
     }
 }
 
@@ -122,6 +125,9 @@ impl Cluster {
             ("DRAIN_GRACE", format!("{}s", GRACE.as_secs())),
         ] {
             node.set(&format!("{prefix}_{variable}"), &value);
+        }
+        for (variable, value) in plan.settings.iter().filter(|(variable, _)| variable.starts_with(prefix)) {
+            node.set(variable, value);
         }
         node
     }

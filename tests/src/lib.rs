@@ -6,4 +6,5 @@ pub mod lab;
 pub mod net;
 pub mod oracle;
 pub mod sim;
+pub mod sipp;
 pub mod ua;

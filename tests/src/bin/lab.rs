@@ -69,7 +69,7 @@ fn introduce(cluster: &Cluster, took: Duration) {
     let nodes = cluster.edges.len() + cluster.cores.len();
     println!("\n{nodes} nodes in {} ms, one SQLite file, in {}\n", took.as_millis(), cluster.dir().display());
     let line = |node: &Node, what: &str| {
-        println!("  {:6} {what:42} http://{}/metrics", node.name, node.admin);
+        println!("  {:6} {what:44} http://{}/metrics", node.name, node.admin);
     };
     for edge in &cluster.edges {
         line(edge, &format!("edge-proxy      {} UDP and TCP", edge.sip()));
@@ -104,11 +104,11 @@ impl Lab {
             detail: "edge".into(),
             names: vec![(node.name.clone(), node.name.clone()), (node.sip().to_string(), node.name.clone())],
         };
-        let core = Column {
-            title: "core1 | core2".into(),
-            detail: "by Call-ID".into(),
-            names: cluster.cores.iter().map(|core| (core.name.clone(), core.name.clone())).collect(),
-        };
+        let cores = cluster.cores.iter().map(|core| (core.name.clone(), core.name.clone()));
+        // All cores sign their Via alike: any of them may pass a response on.
+        let any = ("core.invalid".to_owned(), "core".to_owned());
+        let core =
+            Column { title: "core".into(), detail: String::new(), names: cores.chain([any]).collect() };
         let columns =
             vec![phone("UA1", "alice", &alice), edge(ep1), core, edge(ep2), phone("UA2", "bob", &bob)];
         let ladder = Ladder::new(columns, std::io::stdout().is_terminal());

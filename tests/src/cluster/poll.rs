@@ -8,7 +8,7 @@ use tokio::time::{interval, timeout};
 const EVERY: Duration = Duration::from_millis(20);
 
 /// Asks `question` until it has an answer; `None` when it has none within `limit`.
-pub(super) async fn poll<T>(limit: Duration, mut question: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+pub async fn poll<T>(limit: Duration, mut question: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let answer = async {
         let mut tick = interval(EVERY);
         loop {

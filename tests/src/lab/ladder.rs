@@ -17,7 +17,7 @@ pub struct Ladder {
 pub struct Column {
     /// What stands above it.
     pub title: String,
-    /// A line below the title.
+    /// A line below the title; empty: the names that have a part in what is drawn.
     pub detail: String,
     /// The names and addresses that mean this place, with what to call each of them.
     pub names: Vec<(String, String)>,
@@ -41,9 +41,9 @@ impl Ladder {
         let begin = hops.first().map_or(Duration::ZERO, |hop| hop.at);
         let mut text = String::new();
         let titles = self.columns.iter().map(|column| column.title.as_str());
-        let details = self.columns.iter().map(|column| column.detail.as_str());
+        let details: Vec<String> = self.columns.iter().map(|column| column.detail(&hops)).collect();
         let _ = writeln!(text, "{}", centred(titles));
-        let _ = writeln!(text, "{}", centred(details));
+        let _ = writeln!(text, "{}", centred(details.iter().map(String::as_str)));
         for hop in hops {
             let (Some(from), Some(to)) = (self.column(&hop.from), self.column(&hop.to)) else { continue };
             let time = (hop.at - begin).as_secs_f64() * 1e3;
@@ -114,6 +114,17 @@ impl Ladder {
             }
         }
         parts.join(" ")
+    }
+}
+
+impl Column {
+    fn detail(&self, hops: &[&Hop]) -> String {
+        if !self.detail.is_empty() {
+            return self.detail.clone();
+        }
+        let takes_part = |name: &&str| hops.iter().any(|hop| hop.from == **name || hop.to == **name);
+        let names: Vec<&str> = self.names.iter().map(|(name, _)| name.as_str()).filter(takes_part).collect();
+        names.join(" ")
     }
 }
 
