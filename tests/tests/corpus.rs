@@ -10,9 +10,6 @@ use cluster_tests::fuzz::TARGETS;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-/// Mutations of the files of each target.
-const MUTATIONS: usize = 2_000;
-
 #[test]
 fn every_corpus_has_a_target() {
     let mut names: Vec<String> = folder("").map(|path| name(&path)).collect();
@@ -39,7 +36,7 @@ fn mutations_hold() {
                 let inputs: Vec<Vec<u8>> =
                     folder(target).map(|path| fs::read(path).expect("a file of the corpus")).collect();
                 let mut random = ChaCha8Rng::seed_from_u64(1);
-                for input in inputs.iter().cycle().take(MUTATIONS) {
+                for input in inputs.iter().cycle().take(mutations(target)) {
                     let other = &inputs[below(&mut random, inputs.len())];
                     run(target, check, &mutate(input, other, &mut random));
                 }
@@ -55,6 +52,11 @@ fn run(target: &str, check: fn(&[u8]), input: &[u8]) {
         eprintln!("{target} does not hold for {}", path.display());
         resume_unwind(panic);
     }
+}
+
+/// Mutations of the files of a target: fewer where each is a whole sequence of operations.
+fn mutations(target: &str) -> usize {
+    if target.ends_with("_ops") { 400 } else { 3_000 }
 }
 
 /// A few bytes changed, cut out, doubled, or replaced by what stands at another place or in another file.
