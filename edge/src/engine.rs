@@ -440,18 +440,22 @@ impl Edge {
     fn retry_elsewhere(&mut self, id: ServerId, core: PeerId, now: Instant) {
         let Some(context) = self.contexts.get(&id) else { return };
         let next = self.home(context.response.request().call_id(), Some(core));
+        let Some(context) = self.contexts.get_mut(&id) else { return };
         if context.answered {
             // It rings: the answer comes through any core, and so a CANCEL must go.
             if let Some(next) = next {
+                context.hop = Hop::Core(next);
                 for (_, client) in &context.clients {
                     self.layer.redirect_client(*client, Hop::Core(next));
                 }
             }
             return;
         }
-        let Some(context) = self.contexts.get_mut(&id) else { return };
         let Some(next) = next else {
-            for (branch, _) in context.clients.clone() {
+            for (branch, client) in context.clients.clone() {
+                // Its 100 may have come; without this it would wait for a final for ever.
+                self.branches.remove(&client);
+                self.layer.abandon(client);
                 self.step(id, now, |context, now, out| {
                     context.response.on_failure(branch, Failure::Transport, now, out);
                 });
