@@ -85,7 +85,7 @@ struct Sent {
 pub struct Oracle {
     /// What was wrong.
     pub complaints: Vec<String>,
-    requests: BTreeMap<(String, String), Sent>,
+    requests: BTreeMap<(String, String), Vec<Sent>>,
     /// Contact and Path vector of every binding that was ever stored.
     stored: BTreeSet<(String, Vec<String>)>,
     /// `host:port` in the Contact of each UA.
@@ -102,6 +102,10 @@ struct Faults {
     last: Option<Duration>,
     /// When each edge last died.
     edges: BTreeMap<usize, Duration>,
+    /// When each UA last lost a stream.
+    streams: BTreeMap<usize, Duration>,
+    /// How many cores have died, or lost a link.
+    cores: usize,
     /// How much is broken now.
     broken: usize,
 }
@@ -130,12 +134,16 @@ impl Oracle {
         self.stored.extend(bindings);
     }
 
-    /// Something broke: a node died, a link was cut, the store is away.
+    /// Something broke: a node died, a link of a core was cut, or (None) the store is away.
     pub fn broke(&mut self, now: Duration, node: Option<Node>) {
         self.faults.last = Some(now);
         self.faults.broken += 1;
-        if let Some(Node::Edge(edge)) = node {
-            self.faults.edges.insert(edge, now);
+        match node {
+            Some(Node::Edge(edge)) => {
+                self.faults.edges.insert(edge, now);
+            }
+            Some(Node::Core(_)) => self.faults.cores += 1,
+            Some(Node::Ua(_)) | None => {}
         }
     }
 
@@ -146,8 +154,9 @@ impl Oracle {
     }
 
     /// A UA has lost a stream: its bindings may be unreachable until it registers again.
-    pub fn unreachable(&mut self, ua: usize) {
+    pub fn unreachable(&mut self, now: Duration, ua: usize) {
         self.bindings.forget(ua);
+        self.faults.streams.insert(ua, now);
     }
 
     /// A message is put on the wire.
@@ -162,8 +171,11 @@ impl Oracle {
         self.bindings.sent(now, wire);
         if wire.seen.is_request() {
             let key = (wire.seen.branch(0).to_owned(), wire.seen.method.clone());
-            let sent = || Sent { from: wire.from, bytes: wire.bytes.clone(), seen: Rc::clone(&wire.seen) };
-            self.requests.entry(key).or_insert_with(sent);
+            let variants = self.requests.entry(key).or_default();
+            if variants.iter().all(|sent| sent.bytes != wire.bytes) {
+                let (bytes, seen) = (wire.bytes.clone(), Rc::clone(&wire.seen));
+                variants.push(Sent { from: wire.from, bytes, seen });
+            }
         }
     }
 
@@ -200,14 +212,8 @@ impl Oracle {
         if branch.is_empty() {
             return Err("a request without branch".to_owned());
         }
-        if let Some(before) = self.requests.get(&(branch.to_owned(), seen.method.clone())) {
-            if before.from != wire.from {
-                return Err(format!("branch {branch} is also used by {}", before.from));
-            }
-            if before.bytes != wire.bytes {
-                let text = String::from_utf8_lossy(&before.bytes);
-                return Err(format!("branch {branch} stood for another request:\n{text}\nand now for"));
-            }
+        if let Some(before) = self.variants(seen, 0).first() {
+            check_repetition(before, wire)?;
         }
         self.check_method(wire)?;
         if matches!(wire.from, Node::Ua(_)) {
@@ -224,12 +230,17 @@ impl Oracle {
     /// CANCEL and the ACK to a non-2xx final belong to an INVITE of the same sender (RFC 3261 §9.1, §17.1.1.3).
     fn check_method(&self, wire: &Wire) -> Result<(), String> {
         let seen = &*wire.seen;
-        let invite = self.requests.get(&(seen.branch(0).to_owned(), "INVITE".to_owned()));
+        let invite = self
+            .requests
+            .get(&(seen.branch(0).to_owned(), "INVITE".to_owned()))
+            .and_then(|sent| sent.first());
         match (&*seen.method, invite) {
+            // A core cancels what a dead one has begun; it looks up what that may have been.
+            ("CANCEL", None) if matches!(wire.from, Node::Core(_)) && self.faults.cores > 0 => Ok(()),
             ("CANCEL", None) => Err("a CANCEL for nothing".to_owned()),
             ("CANCEL" | "ACK", Some(invite)) => {
                 let own = (&seen.call_id, seen.cseq, &seen.from_tag);
-                if invite.from != wire.from
+                if !is_same_element(invite.from, wire.from)
                     || own != (&invite.seen.call_id, invite.seen.cseq, &invite.seen.from_tag)
                 {
                     return Err("it does not belong to the INVITE of its branch".to_owned());
@@ -245,14 +256,15 @@ impl Oracle {
         if seen.vias.len() < 2 {
             return Ok(());
         }
-        let key = (seen.branch(1).to_owned(), seen.method.clone());
-        let Some(before) = self.requests.get(&key) else {
-            return Err(format!("nobody has sent it with branch {}", key.0));
-        };
-        let before = &before.seen;
-        if !same_vias(seen.vias.get(1..).unwrap_or_default(), &before.vias) {
-            return Err(format!("the Vias below are not as they were: {:?}", before.vias));
+        let variants = self.variants(seen, 1);
+        if variants.is_empty() {
+            return Err(format!("nobody has sent it with branch {}", seen.branch(1)));
         }
+        let below = seen.vias.get(1..).unwrap_or_default();
+        let Some(before) = variants.iter().map(|sent| &sent.seen).find(|sent| same_vias(below, &sent.vias))
+        else {
+            return Err(format!("the Vias below are not as they were: {variants:?}"));
+        };
         let (hops, before) = (seen.max_forwards, before.max_forwards);
         match (before, hops) {
             (Some(before), Some(hops)) if hops + 1 == before => Ok(()),
@@ -272,23 +284,27 @@ impl Oracle {
 
     fn check_response(&self, wire: &Wire) -> Result<(), String> {
         let seen = &*wire.seen;
-        let key = (seen.branch(0).to_owned(), seen.method.clone());
-        let Some(request) = self.requests.get(&key) else {
-            return Err(format!("a response to nobody: branch {}", key.0));
+        let variants = self.variants(seen, 0);
+        let Some(first) = variants.first() else {
+            return Err(format!("a response to nobody: branch {}", seen.branch(0)));
         };
-        // Any core may pass on what another one has asked for: the cluster's signed branch.
-        let is_theirs = matches!((request.from, wire.to), (Node::Core(_), Node::Core(_)));
-        if request.from != wire.to && !is_theirs {
-            return Err(format!("the request was sent by {}", request.from));
+        if !is_same_element(first.from, wire.to) {
+            return Err(format!("the request was sent by {}", first.from));
         }
-        if !same_vias(&seen.vias, &request.seen.vias) {
-            return Err(format!("the Vias are not restored: {:?}", request.seen.vias));
-        }
+        let Some(request) = variants.iter().find(|sent| same_vias(&seen.vias, &sent.seen.vias)) else {
+            return Err(format!("the Vias are not restored: {variants:?}"));
+        };
         let before = &request.seen;
         if (&seen.call_id, seen.cseq, &seen.from_tag) != (&before.call_id, before.cseq, &before.from_tag) {
             return Err("Call-ID, CSeq or From tag differ from the request".to_owned());
         }
         Ok(())
+    }
+
+    /// The requests that were sent with the branch of the Via at this depth: more than one only from cores.
+    fn variants(&self, seen: &Seen, depth: usize) -> &[Sent] {
+        let key = (seen.branch(depth).to_owned(), seen.method.clone());
+        self.requests.get(&key).map_or(&[], Vec::as_slice)
     }
 
     fn check_delivery(&self, ua: usize, seen: &Seen) -> Result<(), String> {
@@ -302,6 +318,35 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// A branch that is used again stands for the same request, byte for byte. The cores are one element: when an edge asks
+/// another one instead of a dead one, that sends the request on with the same branch, and only the edge's Via below differs.
+fn check_repetition(before: &Sent, wire: &Wire) -> Result<(), String> {
+    let (seen, first) = (&*wire.seen, &*before.seen);
+    if !is_same_element(before.from, wire.from) {
+        return Err(format!("its branch is also used by {}", before.from));
+    }
+    let same = match wire.from {
+        Node::Ua(_) | Node::Edge(_) => before.bytes == wire.bytes,
+        Node::Core(_) => {
+            let identity = |seen: &Seen| {
+                // The second INVITE may be refused in other words than the first: the ACKs differ so far (§17.1.1.3).
+                let to_tag = if seen.method == "ACK" { "" } else { &seen.to_tag };
+                let ids = (seen.call_id.clone(), seen.cseq, seen.from_tag.clone(), to_tag.to_owned());
+                (ids, seen.uri.clone(), seen.routes.clone(), seen.vias.first().cloned())
+            };
+            // A CANCEL for the call of a dead core goes on as it came, with the edge's Via (§16.10).
+            let below = seen.method == "CANCEL" || seen.vias.get(2..) == first.vias.get(2..);
+            below && identity(seen) == identity(first)
+        }
+    };
+    if same { Ok(()) } else { Err(format!("its branch stood for {before:?}")) }
+}
+
+/// All cores are one element.
+fn is_same_element(one: Node, other: Node) -> bool {
+    one == other || matches!((one, other), (Node::Core(_), Node::Core(_)))
 }
 
 /// Equal, but for what the receiver adds to the top one.

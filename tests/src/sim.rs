@@ -173,11 +173,21 @@ impl Sim {
         self.check_idle();
     }
 
-    fn check_idle(&mut self) {
-        let edges = self.edges.iter().filter_map(|edge| Some((&edge.name, edge.engine.as_ref()?.is_idle())));
-        let cores = self.cores.iter().filter_map(|core| Some((&core.name, core.engine.as_ref()?.is_idle())));
-        let busy: Vec<_> =
-            edges.chain(cores).filter(|(_, idle)| !idle).map(|(name, _)| name.clone()).collect();
+    fn check_idle(&self) {
+        let mut busy = Vec::new();
+        for edge in &self.edges {
+            busy.extend(edge.engine.as_ref().filter(|engine| !engine.is_idle()).map(|engine| {
+                let counters = engine.counters();
+                format!("{}: {:?}, {} contexts", edge.name, counters.transactions, counters.contexts)
+            }));
+        }
+        for core in &self.cores {
+            busy.extend(core.engine.as_ref().filter(|engine| !engine.is_idle()).map(|engine| {
+                let counters = engine.counters();
+                let (contexts, queries) = (counters.contexts, counters.queries);
+                format!("{}: {:?}, {contexts} contexts, {queries} queries", core.name, counters.transactions)
+            }));
+        }
         if !busy.is_empty() {
             self.fail(&format!("after all is over these still wait for something: {busy:?}"));
         }
@@ -296,8 +306,9 @@ impl Drop for Sim {
     #[expect(clippy::print_stderr, reason = "the record of a failed simulation")]
     fn drop(&mut self) {
         if std::thread::panicking() {
+            eprintln!("SIM_SEED={} replays what has failed", self.seed);
             if !self.log.is_quiet() {
-                eprintln!("seed {}:\n{}", self.seed, self.log.ladder());
+                eprintln!("{}", self.log.ladder());
             }
         } else if !self.finished {
             self.finish();

@@ -9,8 +9,8 @@ use super::{Faults, Node, Seen, Wire};
 /// What UAs were promised and what calls have tried.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
-    /// By address-of-record and contact URI: until when, and whose.
-    acknowledged: BTreeMap<String, BTreeMap<String, (Duration, usize)>>,
+    /// By address-of-record and contact: until when, and whose.
+    acknowledged: BTreeMap<String, BTreeMap<Key, (Duration, usize)>>,
     /// REGISTERs by Call-ID and CSeq: contacts.
     asked: BTreeMap<(String, u32), Vec<String>>,
     /// When an address-of-record was last in motion: a REGISTER sent, or answered.
@@ -72,7 +72,7 @@ impl Bindings {
     fn placed(&mut self, now: Duration, seen: &Seen) {
         let aor = aor(&seen.uri);
         let known = self.acknowledged.get(&aor).into_iter().flatten();
-        let expected = known.map(|(contact, (until, _))| (contact.clone(), *until)).collect();
+        let expected = known.map(|((contact, _), (until, _))| (contact.clone(), *until)).collect();
         self.calls.entry(seen.branch(0).to_owned()).or_insert_with(|| Call {
             aor,
             sent: now,
@@ -100,23 +100,24 @@ impl Bindings {
 
     fn registered(&mut self, now: Duration, ua: usize, seen: &Seen) {
         let aor = aor(&seen.to);
-        let key = (seen.call_id.clone(), seen.cseq);
+        let transaction = (seen.call_id.clone(), seen.cseq);
         if let Some(open) = self.open.get_mut(&aor) {
-            open.remove(&key);
+            open.remove(&transaction);
         }
         self.moved.insert(aor.clone(), now);
-        let Some(asked) = self.asked.remove(&key).filter(|_| seen.status == 200) else { return };
+        let Some(asked) = self.asked.remove(&transaction).filter(|_| seen.status == 200) else { return };
         let contacts = self.acknowledged.entry(aor).or_default();
         if asked.iter().any(|contact| contact == "*") {
             contacts.clear();
         }
-        for uri in asked.iter().map(|contact| inner(contact)) {
-            let listed = seen.contacts.iter().find(|contact| inner(contact) == uri);
-            let expires =
-                listed.and_then(|contact| contact.rsplit_once("expires=")).and_then(|(_, s)| s.parse().ok());
+        for own in &asked {
+            let listed = seen.contacts.iter().find(|contact| key(contact) == key(own));
+            let expires = listed
+                .and_then(|contact| contact.rsplit_once("expires="))
+                .and_then(|(_, seconds)| seconds.parse().ok());
             match expires {
-                Some(seconds) => contacts.insert(uri, (now + Duration::from_secs(seconds), ua)),
-                None => contacts.remove(&uri),
+                Some(seconds) => contacts.insert(key(own), (now + Duration::from_secs(seconds), ua)),
+                None => contacts.remove(&key(own)),
             };
         }
     }
@@ -150,6 +151,14 @@ impl Bindings {
             Err(format!("acknowledged, but not tried: {missed:?}; tried: {:?}", call.tried))
         }
     }
+}
+
+/// Contact URI and reg-id: the flows of one UA have the same URI (RFC 5626 §4.2).
+type Key = (String, Option<String>);
+
+fn key(contact: &str) -> Key {
+    let reg_id = contact.split(';').find_map(|param| param.trim().strip_prefix("reg-id="));
+    (inner(contact), reg_id.map(str::to_owned))
 }
 
 /// `user@domain` of a URI.

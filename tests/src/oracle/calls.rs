@@ -37,6 +37,7 @@ struct Ringing {
 #[derive(Debug)]
 struct Success {
     at: Duration,
+    ua: usize,
     edge: usize,
     passed: bool,
 }
@@ -80,9 +81,9 @@ impl Calls {
                     placed.taken.get_or_insert((edge, now));
                 }
             }
-            (Node::Ua(_), Node::Edge(edge)) if seen.is_final() && seen.status < 300 => {
+            (Node::Ua(ua), Node::Edge(edge)) if seen.is_final() && seen.status < 300 => {
                 let key = (seen.call_id.clone(), seen.cseq, seen.to_tag.clone());
-                self.successes.entry(key).or_insert(Success { at: now, edge, passed: false });
+                self.successes.entry(key).or_insert(Success { at: now, ua, edge, passed: false });
             }
             (Node::Edge(_), Node::Ua(ua)) if seen.is_request() && seen.to_tag.is_empty() => {
                 return self.reached(now, ua, seen, faults);
@@ -159,6 +160,8 @@ impl Calls {
         for ((call_id, cseq, tag), success) in &self.successes {
             let excused = refused.contains(call_id)
                 || faults.edge_died_since(success.edge, success.at)
+                // Its flow had failed before it answered over a new one: the cluster had given it up.
+                || faults.streams.get(&success.ua).is_some_and(|lost| *lost >= success.at.saturating_sub(LIFETIME))
                 || faults.edges.values().any(|died| *died >= success.at.saturating_sub(LIFETIME));
             if !success.passed && !excused {
                 complaints.push(format!("the 2xx {tag} of call {call_id}, CSeq {cseq}, was lost"));

@@ -220,7 +220,7 @@ impl Sim {
         link.is_cut = true;
         let watch = link.watch;
         self.log.note(self.now, format!("the link EP{} – core{} is cut", edge + 1, core + 1));
-        self.oracle.broke(self.now, None);
+        self.oracle.broke(self.now, Some(Node::Core(core)));
         self.schedule(at_edge, Event::LostAtEdge { edge, core, watch });
         self.schedule(at_core, Event::LostAtCore { edge, core, watch });
     }
@@ -512,6 +512,7 @@ impl Sim {
         if self.is_open(&flow) {
             self.transmit(wire, Some((phone, line)), flow);
         } else {
+            self.oracle.sent(self.now, &wire);
             self.log.message(self.now, &wire, &[]);
         }
     }

@@ -109,6 +109,13 @@ impl Sim {
         self.flow_opens(edge, flow);
     }
 
+    /// As [`Self::reconnect`], if the line is a stream that has ended.
+    pub fn reconnect_if_closed(&mut self, phone: usize, line: usize) {
+        if self.phones.get(phone).and_then(|phone| phone.lines.get(line)).is_some_and(|line| !line.is_open) {
+            self.reconnect(phone, line);
+        }
+    }
+
     fn new_flow(&mut self, phone: usize, local: SocketAddr, protocol: Protocol) -> Flow {
         let remote = self.phones.get(phone).expect("the script has made it").public;
         if !protocol.is_reliable() {
@@ -134,7 +141,7 @@ impl Sim {
         let (edge, flow) = (at.edge, at.flow);
         let life = self.edges.get(edge).map_or(0, |node| node.life);
         self.log.note(self.now, format!("UA{phone} closes its stream to EP{}", edge + 1));
-        self.oracle.unreachable(phone);
+        self.oracle.unreachable(self.now, phone);
         self.order(phone, |ua| ua.line_lost(line));
         self.schedule(self.now + Duration::from_millis(10), Event::FlowLost { edge, life, flow });
     }
@@ -157,7 +164,7 @@ impl Sim {
             }
         }
         for (phone, line, connection) in lost {
-            self.oracle.unreachable(phone);
+            self.oracle.unreachable(self.now, phone);
             self.schedule(self.now + Duration::from_millis(50), Event::LineLost { phone, line, connection });
         }
     }
