@@ -128,6 +128,10 @@ fn a_core_is_killed_under_load() {
         let limit = length(&run);
         let callers = Sipp::start(exchange.dir(), &run)?;
         callers.reaches(limit, |outcome| outcome.created >= calls / 3).await?;
+        for core in &exchange.cluster.cores {
+            let invites = core.metric("core_requests_total{method=\"INVITE\"}").await?;
+            assert!(invites > 0.0, "{} is home to some of the calls", core.name);
+        }
         exchange.cluster.cores[0].kill().await?;
         let outcome = callers.finish_with_failures(limit).await?;
         callees.kill().await?;

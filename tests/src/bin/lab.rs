@@ -14,7 +14,7 @@ use cluster_tests::cluster::{Binaries, Cluster, DOMAIN, Node, Plan, Problem};
 use cluster_tests::lab::ladder::{Column, Ladder};
 use cluster_tests::lab::phone::Phone;
 use cluster_tests::lab::wire::{self, Hop};
-use node::{clock, runtime};
+use node::{clock, runtime, shutdown};
 
 /// From one call to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -44,25 +44,29 @@ fn main() -> ExitCode {
 
 async fn run(once: bool) -> Result<(), Problem> {
     let binaries = Binaries::build()?;
+    let mut signals = shutdown::signals()?;
     let plan = Plan { filter: "info,wire=trace".into(), format: "json".into(), ..Plan::default() };
     let begin = clock::now();
     let mut cluster = Cluster::start(&plan, &binaries).await?;
-    cluster.add_users([("alice", "wonderland"), ("bob", "builder")]).await?;
     introduce(&cluster, clock::now() - begin);
-
-    let mut lab = Lab::new(&cluster).await?;
-    lab.register(&cluster).await?;
-    let result = if once {
-        lab.first_call(&cluster).await
-    } else {
-        tokio::select! {
-            result = lab.calls(&cluster) => result,
-            _ = tokio::signal::ctrl_c() => Ok(()),
-        }
+    let result = tokio::select! {
+        result = show(&cluster, once) => result,
+        () = signals.next() => Ok(()),
     };
-    cluster.stop_all().await?;
-    println!("\nAll four processes have ended in order.");
+    let ended = cluster.stop_all().await;
+    if once {
+        ended?;
+    }
+    println!("\nEvery process has ended.");
     result
+}
+
+async fn show(cluster: &Cluster, once: bool) -> Result<(), Problem> {
+    cluster.add_users([("alice", "wonderland"), ("bob", "builder")]).await?;
+    let mut lab = Lab::new(cluster).await?;
+    lab.register(cluster).await?;
+    lab.first_call(cluster).await?;
+    if once { Ok(()) } else { lab.calls(cluster).await }
 }
 
 fn introduce(cluster: &Cluster, took: Duration) {
@@ -140,7 +144,6 @@ impl Lab {
 
     /// A call every second; one that fails is told and counted.
     async fn calls(&mut self, cluster: &Cluster) -> Result<(), Problem> {
-        self.first_call(cluster).await?;
         println!("\nA call every second. Ctrl-C ends the lab; kill a node and see what happens.\n");
         let mut tick = tokio::time::interval(EVERY);
         let (mut number, mut failed) = (1_u64, 0_u64);
