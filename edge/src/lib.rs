@@ -1,7 +1,7 @@
 //! The edge node: owns every flow to the user agents.
 //!
-//! [`engine`] decides, purely; [`driver`] joins it to the sockets (`transport`) and the links (`link`); [`config`]
-//! holds what an operator may set. [`serve`] is the process.
+//! [`engine`] decides, purely; `driver` joins it to the sockets (`transport`) and the links (`link`); [`config`]
+//! holds what an operator may set. [`serve()`] is the process.
 
 pub mod access;
 pub mod config;
