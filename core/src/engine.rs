@@ -2,7 +2,7 @@
 //!
 //! A request gets its server transaction first; then come the questions, each as an output, each answer as an input.
 //! So a CANCEL that overtakes a lookup and a store that never answers are ordinary inputs. The journey of a REGISTER
-//! continues in [`crate::register`], that of every other request in [`crate::calls`].
+//! continues in `register`, that of every other request in `calls`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use registrar::UnixTime;
 use sip::{Message, Method, Name, Reject, Request, Response, StatusCode};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 
-use crate::auth::{Auth, Moment};
+use crate::auth::{self, Auth, Moment};
 use crate::counters::Counters;
 use crate::edges::{Edges, Way};
 use crate::nonce::Nonces;
@@ -324,6 +324,7 @@ impl Core {
             Err(_) => self.layer.ids().branch(),
         };
         branch::push_via(&mut request, "TLS", signature::SENT_BY, &token, context.loop_hash);
+        auth::forget(&mut request, |realm| self.settings.domains.contains(realm));
         let client = self.layer.request(request, EdgeHop(edge), now);
         context.clients.push((branch, client));
         self.branches.insert(client, (id, branch));
