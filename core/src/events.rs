@@ -55,8 +55,7 @@ impl Intake {
     /// What the link reports. Says whether a frame was taken.
     pub(crate) fn link(&self, event: link::Event) -> Result<(), link::Full> {
         match event {
-            link::Event::Up { peer, hello, addr } => {
-                tracing::info!(edge = hello.name, %addr, "link up");
+            link::Event::Up { peer, hello, .. } => {
                 self.meter.links.inc();
                 self.linked.ready();
                 self.to_all(|| Input::EdgeUp {
@@ -66,8 +65,7 @@ impl Intake {
                 });
                 Ok(())
             }
-            link::Event::Down { peer, reason } => {
-                tracing::warn!(edge = peer.0, reason, "link down");
+            link::Event::Down { peer, .. } => {
                 if self.meter.links.dec() <= 1 {
                     self.linked.unready("no edge has a link");
                 }

@@ -54,16 +54,14 @@ impl Intake {
     /// What the link reports. Says whether a frame was taken.
     pub(crate) fn link(&self, event: link::Event) -> Result<(), link::Full> {
         match event {
-            link::Event::Up { peer, hello, addr } => {
-                tracing::info!(core = hello.name, %addr, "link up");
+            link::Event::Up { peer, hello, .. } => {
                 self.meter.links.inc();
                 self.linked.ready();
                 let weight = hello.capacity.max(1);
                 self.to_all(|| Input::CoreUp { core: peer, name: hello.name.clone(), weight });
                 Ok(())
             }
-            link::Event::Down { peer, reason } => {
-                tracing::warn!(core = peer.0, reason, "link down");
+            link::Event::Down { peer, .. } => {
                 if self.meter.links.dec() <= 1 {
                     self.linked.unready("no core has a link");
                 }
