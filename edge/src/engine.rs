@@ -92,33 +92,33 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Edge {
     settings: Settings,
-    layer: Layer<Hop>,
-    contexts: HashMap<ServerId, Context, ahash::RandomState>,
-    branches: HashMap<ClientId, (ServerId, BranchId), ahash::RandomState>,
+    pub(crate) layer: Layer<Hop>,
+    pub(crate) contexts: HashMap<ServerId, Context, ahash::RandomState>,
+    pub(crate) branches: HashMap<ClientId, (ServerId, BranchId), ahash::RandomState>,
     deadlines: Deadlines<ServerId>,
-    cores: BTreeMap<PeerId, Core>,
+    pub(crate) cores: BTreeMap<PeerId, Core>,
     streams: HashSet<Flow, ahash::RandomState>,
     out: VecDeque<Output>,
     actions: Vec<Action>,
-    source: Option<Flow>,
-    counters: Counters,
+    pub(crate) source: Option<Flow>,
+    pub(crate) counters: Counters,
 }
 
 /// One request on its way: the response context with one branch (a second one when a core dies).
 #[derive(Debug)]
-struct Context {
-    response: ResponseContext,
-    from: Hop,
-    hop: Hop,
+pub(crate) struct Context {
+    pub(crate) response: ResponseContext,
+    pub(crate) from: Hop,
+    pub(crate) hop: Hop,
     loop_hash: u64,
     /// What the branches of all attempts start with: by it cores know them as one request.
     origin: String,
-    clients: Vec<(BranchId, ClientId)>,
-    answered: bool,
+    pub(crate) clients: Vec<(BranchId, ClientId)>,
+    pub(crate) answered: bool,
 }
 
 #[derive(Debug)]
-struct Core {
+pub(crate) struct Core {
     /// Hash of its name, which every edge computes alike.
     name: u64,
     weight: u32,
@@ -159,7 +159,7 @@ impl Edge {
     }
 
     /// Takes what the layer has to say: messages leave, events are worked on.
-    fn pump(&mut self, now: Instant) {
+    pub(crate) fn pump(&mut self, now: Instant) {
         while let Some(output) = self.layer.poll_output() {
             match output {
                 transaction::Output::Send { to, bytes, lane } => self.send(to, bytes, lane),
@@ -263,7 +263,7 @@ impl Edge {
     }
 
     /// The core that is home to a Call-ID among those with a link, `except` one that has just failed.
-    fn home(&self, call_id: &[u8], except: Option<PeerId>) -> Option<PeerId> {
+    pub(crate) fn home(&self, call_id: &[u8], except: Option<PeerId>) -> Option<PeerId> {
         let live = self.cores.iter().filter(|(core, _)| Some(**core) != except);
         link::choose::peer(call_id, live.map(|(peer, core)| core.candidate(*peer)))
     }
@@ -294,7 +294,7 @@ impl Edge {
     }
 
     /// Steps one context and does what it asks for.
-    fn step(
+    pub(crate) fn step(
         &mut self,
         id: ServerId,
         now: Instant,
@@ -412,94 +412,10 @@ impl Edge {
         }
         self.send(hop, copy.encode(), lane);
     }
-
-    /// A core is gone. What it never answered goes to another core; what already rings may still be answered
-    /// through any core, so its branch stays (design: a core keeps no state that a call needs).
-    fn on_core_down(&mut self, core: PeerId, now: Instant) {
-        self.cores.remove(&core);
-        let mut hit: Vec<ServerId> = self.waiting_for(core);
-        hit.sort_unstable();
-        for id in hit {
-            self.retry_elsewhere(id, core, now);
-        }
-        self.redirect_answers(core);
-        self.pump(now);
-    }
-
-    #[expect(clippy::iter_over_hash_type, reason = "the caller sorts")]
-    fn waiting_for(&self, core: PeerId) -> Vec<ServerId> {
-        let mut hit = Vec::new();
-        for (id, context) in &self.contexts {
-            if context.hop == Hop::Core(core) {
-                hit.push(*id);
-            }
-        }
-        hit
-    }
-
-    fn retry_elsewhere(&mut self, id: ServerId, core: PeerId, now: Instant) {
-        let Some(context) = self.contexts.get(&id) else { return };
-        let next = self.home(context.response.request().call_id(), Some(core));
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        if context.answered {
-            // It rings: the answer comes through any core, and so a CANCEL must go.
-            if let Some(next) = next {
-                context.hop = Hop::Core(next);
-                for (_, client) in &context.clients {
-                    self.layer.redirect_client(*client, Hop::Core(next));
-                }
-            }
-            return;
-        }
-        let Some(next) = next else {
-            for (branch, client) in context.clients.clone() {
-                // Its 100 may have come; without this it would wait for a final for ever.
-                self.branches.remove(&client);
-                self.layer.abandon(client);
-                self.step(id, now, |context, now, out| {
-                    context.response.on_failure(branch, Failure::Transport, now, out);
-                });
-            }
-            return;
-        };
-        self.counters.retried += 1;
-        context.hop = Hop::Core(next);
-        let orphans: Vec<BranchId> = context.clients.iter().map(|(branch, _)| *branch).collect();
-        let target = Target::new(context.response.request().uri.clone(), 0);
-        self.source = match context.from {
-            Hop::Ua(flow) => Some(flow),
-            Hop::Core(_) => None,
-        };
-        self.step(id, now, |context, now, out| {
-            context.response.add_target(target, now, out);
-            for branch in orphans {
-                context.response.orphan(branch, now, out);
-            }
-        });
-        self.pump(now);
-        self.source = None;
-    }
-
-    /// Answers to requests that came from the lost core leave through another one: the signed Via of the cluster
-    /// lets any core pass them on.
-    #[expect(clippy::iter_over_hash_type, reason = "each context is changed by itself; nothing is sent")]
-    fn redirect_answers(&mut self, core: PeerId) {
-        let live: Vec<_> = self.cores.iter().map(|(peer, core)| core.candidate(*peer)).collect();
-        for (id, context) in &mut self.contexts {
-            if context.from != Hop::Core(core) {
-                continue;
-            }
-            let call_id = context.response.request().call_id();
-            if let Some(next) = link::choose::peer(call_id, live.iter().copied()) {
-                context.from = Hop::Core(next);
-                self.layer.redirect_server(*id, Hop::Core(next));
-            }
-        }
-    }
 }
 
 impl Core {
-    fn candidate(&self, peer: PeerId) -> Candidate {
+    pub(crate) fn candidate(&self, peer: PeerId) -> Candidate {
         Candidate { peer, name: self.name, weight: self.weight }
     }
 }

@@ -9,6 +9,7 @@ pub mod counters;
 mod driver;
 pub mod engine;
 mod events;
+mod failover;
 pub mod hop;
 mod metrics;
 pub mod network;
