@@ -33,6 +33,11 @@ pub use phones::{CallRef, Phone};
 /// Domain of the cluster, and realm of its users.
 pub const DOMAIN: &str = "example.com";
 
+/// The first edge.
+pub const EP1: usize = 0;
+/// The second edge.
+pub const EP2: usize = 1;
+
 /// Wall clock at the start, in seconds since 1970.
 const EPOCH: u64 = 1_800_000_000;
 
@@ -294,6 +299,19 @@ impl Sim {
             }
             Node::Core(_) => {}
         }
+    }
+
+    /// Every message that was put on the wire, lost ones included.
+    pub fn wires(&self) -> impl Iterator<Item = &Wire> {
+        self.log.wires()
+    }
+
+    /// How many requests of a method were sent by nodes of one kind to nodes of another.
+    pub fn count(&self, method: &str, from: impl Fn(Node) -> bool, to: impl Fn(Node) -> bool) -> usize {
+        let wanted = |wire: &&Wire| {
+            wire.seen.is_request() && wire.seen.method == method && from(wire.from) && to(wire.to)
+        };
+        self.wires().filter(wanted).count()
     }
 
     /// The record of the wire, one line for each message.

@@ -101,7 +101,9 @@ impl Calls {
         if ringing.branch == seen.branch(0) {
             return Ok(());
         }
-        let second = ringing.pending && now < ringing.since + LIFETIME && !faults.since(ringing.since);
+        let lost_its_flow = faults.streams.get(&ua).is_some_and(|lost| *lost >= ringing.since);
+        let excused = lost_its_flow || faults.since(ringing.since) || now >= ringing.since + LIFETIME;
+        let second = ringing.pending && !excused;
         let before = std::mem::replace(ringing, new()).branch;
         if second { Err(format!("UA{ua} is rung by branch {before} at the same time")) } else { Ok(()) }
     }

@@ -47,6 +47,13 @@ impl Log {
         self.quiet
     }
 
+    pub(super) fn wires(&self) -> impl Iterator<Item = &Wire> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Message { wire, .. } => Some(wire),
+            Entry::Note { .. } => None,
+        })
+    }
+
     /// One line for each entry.
     pub(super) fn ladder(&self) -> String {
         let mut text = String::new();

@@ -37,6 +37,15 @@ pub struct CallRef {
 }
 
 impl Sim {
+    /// Alice behind the first edge, Bob behind the second, both registered over UDP.
+    pub fn alice_and_bob(seed: u64) -> (Self, usize, usize) {
+        let mut sim = Self::new(seed);
+        let (alice, bob) = (sim.phone("alice", super::EP1), sim.phone("bob", super::EP2));
+        sim.register(alice);
+        sim.register(bob);
+        (sim, alice, bob)
+    }
+
     /// A phone of a user with a UDP line to an edge; gives its number.
     pub fn phone(&mut self, user: &str, edge: usize) -> usize {
         self.phone_with(user, edge, Protocol::Udp, |_| {})

@@ -40,6 +40,8 @@ pub struct Register {
     pub username: Option<String>,
     /// This CSeq number instead of the next one, with the Call-ID of the line's registration.
     pub cseq: Option<u32>,
+    /// Whole header lines to add.
+    pub extra: Vec<(String, String)>,
     /// Whether the UA shows credentials for a nonce that it knows from before.
     pub preemptive: bool,
 }
@@ -57,6 +59,7 @@ impl Register {
             password: None,
             username: None,
             cseq: None,
+            extra: Vec::new(),
             preemptive: true,
         }
     }
@@ -136,6 +139,7 @@ impl Ua {
         ];
         headers.extend(self.contact_values(&wanted).into_iter().map(|value| header("Contact", value)));
         headers.extend(wanted.expires.map(|seconds| header("Expires", seconds.to_string())));
+        headers.extend(wanted.extra.iter().map(|(name, value)| header(name, value.clone())));
         if self.profile.supports_path {
             let outbound = if self.profile.instance.is_some() { "path, outbound" } else { "path" };
             headers.push(header("Supported", outbound));
