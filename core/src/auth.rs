@@ -104,7 +104,8 @@ impl Auth {
 /// Takes the proof of the caller out of a copy: it was for this cluster and is nobody else's business (§22.3). When
 /// another realm has a line as well, all of them stay.
 pub fn forget(copy: &mut Request, serves: impl Fn(&str) -> bool) {
-    let ours = |line: &[u8]| digest::Credentials::parse(line).is_ok_and(|credentials| serves(&credentials.realm));
+    let ours =
+        |line: &[u8]| digest::Credentials::parse(line).is_ok_and(|credentials| serves(&credentials.realm));
     if copy.headers.lines(Name::ProxyAuthorization).all(ours) {
         copy.headers.remove(Name::ProxyAuthorization);
     }
