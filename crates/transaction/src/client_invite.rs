@@ -144,6 +144,18 @@ impl<P: Peer> ClientInvite<P> {
         }
     }
 
+    /// The CANCEL that has gone out, while it is not known to have had an effect.
+    pub(crate) fn cancel_sent(&self) -> Option<Request> {
+        match &self.state {
+            State::Proceeding { invite, cancelled: Some(_) } => ack::cancel(invite, None),
+            State::Proceeding { cancelled: None, .. }
+            | State::Calling { .. }
+            | State::Completed { .. }
+            | State::Accepted { .. }
+            | State::Terminated => None,
+        }
+    }
+
     pub(crate) fn on_timeout(&mut self, timers: &Timers, now: Instant, out: &mut Outbox<P>) {
         match &mut self.state {
             State::Calling { timer_b: end, .. } | State::Proceeding { cancelled: Some(end), .. }

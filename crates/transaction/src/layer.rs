@@ -216,10 +216,33 @@ impl<P: Peer> Layer<P> {
         }
     }
 
+    /// Responses that would leave over the failed hop `from` leave over another one, chosen by lane. A final of an INVITE
+    /// that has no ACK may be lost with the hop, and on a reliable one nobody else would repeat it: it is sent again.
+    pub fn redirect_servers(&mut self, from: P, mut to: impl FnMut(u64) -> Option<P>) {
+        for id in self.servers.select(|server| server.hop().peer == from) {
+            let Some(machine) = self.servers.get_mut(id).map(|entry| &mut entry.machine) else { continue };
+            let Some(peer) = to(machine.hop().lane) else { continue };
+            machine.hop_mut().peer = peer;
+            if let Server::Invite(invite) = machine {
+                invite.repeat_final(&mut self.out);
+            }
+        }
+    }
+
     /// What follows the request (its repetition, CANCEL, ACK) leaves over another hop from now on.
     pub fn redirect_client(&mut self, id: ClientId, to: P) {
         if let Some(entry) = self.clients.get_mut(id.0) {
             entry.machine.hop_mut().peer = to;
+        }
+    }
+
+    /// Sends the CANCEL of an INVITE again that has gone out and had no effect yet: it may be lost with the hop that the
+    /// INVITE had before [`Self::redirect_client`].
+    pub fn repeat_cancel(&mut self, id: ClientId, now: Instant) {
+        let Some(Client::Invite(invite)) = self.clients.get(id.0).map(|entry| &entry.machine) else { return };
+        let hop = invite.hop;
+        if let Some(cancel) = invite.cancel_sent() {
+            self.send_cancel(&cancel, hop, now);
         }
     }
 
@@ -282,6 +305,10 @@ impl<P: Peer> Layer<P> {
         key::server(&request, &request.method, &mut self.key);
         if let Some(id) = self.servers.find(&self.key) {
             if let Some(entry) = self.servers.get_mut(id) {
+                // Nobody repeats a request on a reliable hop, unless that was lost and this is another one.
+                if from.is_reliable() && entry.machine.hop().is_reliable() {
+                    entry.machine.hop_mut().peer = from;
+                }
                 entry.machine.on_request(now, &mut self.out);
             }
             return self.settle_server(id);

@@ -154,6 +154,13 @@ impl<P: Peer> ServerInvite<P> {
         }
     }
 
+    /// Sends a non-2xx final again that is not acknowledged yet.
+    pub(crate) fn repeat_final(&self, out: &mut Outbox<P>) {
+        if let State::Completed { last, .. } = &self.state {
+            out.send(self.hop, last.clone());
+        }
+    }
+
     /// RFC 6026 §7.1: the state stays, so that a repeated INVITE is still absorbed; only sending into the void ends.
     pub(crate) fn on_transport_error(&mut self) {
         if let State::Completed { retransmit, .. } = &mut self.state {

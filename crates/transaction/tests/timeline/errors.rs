@@ -121,3 +121,29 @@ fn a_redirected_client_sends_its_cancel_and_ack_the_new_way() {
         ],
     );
 }
+
+#[test]
+fn a_cancel_that_was_lost_with_its_hop_is_sent_again() {
+    let invite = request(&Method::Invite, "z9hG4bK1");
+    let mut stage = Stage::new();
+    let id = stage.request(invite.clone(), TCP);
+    stage.layer.repeat_cancel(id, stage.instant());
+    stage.receive(answer(&invite, 180), TCP).cancel(id);
+    stage.layer.redirect_client(id, Hop::Tcp(2));
+    stage.layer.repeat_cancel(id, stage.instant());
+    stage.drain().receive(answer(&invite, 487), Hop::Tcp(2));
+    let hops: Vec<Hop> = stage.sent.iter().map(|(hop, _)| *hop).collect();
+    assert_eq!(hops, [TCP, TCP, Hop::Tcp(2), Hop::Tcp(2)]);
+    expect(
+        &stage,
+        &[
+            (0, "> INVITE"),
+            (0, "response 180"),
+            (0, "> CANCEL"),
+            (0, "> CANCEL"),
+            (0, "> ACK"),
+            (0, "response 487"),
+            (0, "client ended"),
+        ],
+    );
+}

@@ -237,3 +237,25 @@ fn answers_leave_over_the_hop_the_tu_has_chosen_last() {
     let hops: Vec<Hop> = stage.sent.iter().map(|(hop, _)| *hop).collect();
     assert_eq!(hops, [TCP, Hop::Tcp(2)]);
 }
+
+#[test]
+fn a_refusal_that_was_lost_with_its_hop_is_sent_again() {
+    let mut stage = Stage::new();
+    stage.receive(invite(), TCP).respond(0, 486);
+    let (id, _) = stage.servers[0];
+    stage.layer.redirect_servers(Hop::Tcp(3), |_| Some(Hop::Tcp(4)));
+    stage.layer.redirect_servers(TCP, |_| Some(Hop::Tcp(2)));
+    assert_eq!(stage.layer.peer_of(id), Some(Hop::Tcp(2)));
+    let hops: Vec<Hop> = stage.drain().sent.iter().map(|(hop, _)| *hop).collect();
+    assert_eq!(hops, [TCP, Hop::Tcp(2)]);
+    expect(&stage, &[(0, "request INVITE"), (0, "> 486"), (0, "> 486")]);
+}
+
+#[test]
+fn a_repetition_over_another_hop_is_answered_there() {
+    let mut stage = Stage::new();
+    stage.receive(invite(), TCP).respond(0, 180);
+    stage.receive(invite(), Hop::Tcp(2));
+    let hops: Vec<Hop> = stage.sent.iter().map(|(hop, _)| *hop).collect();
+    assert_eq!(hops, [TCP, Hop::Tcp(2)]);
+}
