@@ -115,6 +115,7 @@ pub(crate) struct Context {
     origin: String,
     pub(crate) clients: Vec<(BranchId, ClientId)>,
     pub(crate) answered: bool,
+    pub(crate) cancelled: bool,
 }
 
 #[derive(Debug)]
@@ -179,7 +180,10 @@ impl Edge {
         match event {
             Event::Request { id, request, from } => self.on_request(id, request, from, now),
             Event::Cancel { invite, .. } => {
-                self.step(invite, now, |context, now, out| context.response.on_cancel(now, out));
+                self.step(invite, now, |context, now, out| {
+                    context.cancelled = true;
+                    context.response.on_cancel(now, out);
+                });
             }
             Event::Ack { request, from } => self.on_ack(request, from),
             Event::Response { id, response } => self.on_response(id, response, now),
@@ -281,8 +285,16 @@ impl Edge {
         let mut response = ResponseContext::new(request, to_tag, options);
         response.start(TargetSet::one(target), now, &mut self.actions);
         let origin = self.layer.ids().branch();
-        let context =
-            Context { response, from, hop, loop_hash, origin, clients: Vec::new(), answered: false };
+        let context = Context {
+            response,
+            from,
+            hop,
+            loop_hash,
+            origin,
+            clients: Vec::new(),
+            answered: false,
+            cancelled: false,
+        };
         self.contexts.insert(id, context);
         self.source = match from {
             Hop::Ua(flow) => Some(flow),

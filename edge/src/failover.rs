@@ -43,12 +43,13 @@ impl Edge {
         let Some(context) = self.contexts.get(&id) else { return };
         let next = self.home(context.response.request().call_id(), Some(core));
         let Some(context) = self.contexts.get_mut(&id) else { return };
-        if context.answered {
-            // It rings: the answer comes through any core, and so a CANCEL must go.
+        if context.answered || context.cancelled {
+            // It rings: the answer comes through any core, and so a CANCEL must go. What is cancelled is not tried again.
             if let Some(next) = next {
                 context.hop = Hop::Core(next);
                 for (_, client) in &context.clients {
                     self.layer.redirect_client(*client, Hop::Core(next));
+                    self.layer.repeat_cancel(*client, now);
                 }
             }
             return;
@@ -97,5 +98,9 @@ impl Edge {
                 self.layer.redirect_server(*id, Hop::Core(next));
             }
         }
+        // What was answered already and not acknowledged: any core passes it on.
+        self.layer.redirect_servers(Hop::Core(core), |lane| {
+            link::choose::peer(&lane.to_be_bytes(), live.iter().copied()).map(Hop::Core)
+        });
     }
 }
