@@ -31,13 +31,13 @@ pub enum Destination {
 ///
 /// # Errors
 ///
-/// 403 for a domain that is not ours: this is no open relay. 404 for one of ours without a usable address. 430 when
-/// the Route names an edge without a link.
+/// 403 for a domain that is not ours: this is no open relay. 404 for one of ours without a usable address. 480 when
+/// the Route names an edge without a link (RFC 5626 §11.5: the 430 between proxies is never shown to a UA).
 pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Result<Destination, Reject> {
     if request.to_tag().is_some() {
         match edges.by_route(request) {
             Way::Edge(edge) => return Ok(Destination::Edge(edge)),
-            Way::Dead => return Err(Reject::new(StatusCode::new(430))),
+            Way::Dead => return Err(Reject::new(UNAVAILABLE)),
             Way::Foreign => return Err(Reject::new(StatusCode::new(403)).because("Foreign Route")),
             Way::None => {}
         }
