@@ -8,6 +8,7 @@
 //! | a branch carries the Path vector of its own binding and of no other | RFC 3327 §5.4 |
 //! | a request reaches the UA that it names, without Route | RFC 3261 §16.4 |
 //! | one branch for a UA instance at a time, unless a node has died | RFC 5626 §7 |
+//! | a UA never gets a 430 | RFC 5626 §11.5 |
 //! | one non-2xx final, or nothing but 2xx | RFC 3261 §16.7 step 5 |
 //! | every 2xx of a callee reaches the caller | RFC 3261 §16.7 step 5 |
 //! | an INVITE that an edge has taken gets a final, in bounded time | RFC 3261 §16.8 |
@@ -303,6 +304,9 @@ impl Oracle {
         let Some(request) = variants.iter().find(|sent| same_vias(&seen.vias, &sent.seen.vias)) else {
             return Err(format!("the Vias are not restored: {variants:?}"));
         };
+        if seen.status == 430 && matches!(wire.to, Node::Ua(_)) {
+            return Err("a UA gets a 430".to_owned());
+        }
         let before = &request.seen;
         if (&seen.call_id, seen.cseq, &seen.from_tag) != (&before.call_id, before.cseq, &before.from_tag) {
             return Err("Call-ID, CSeq or From tag differ from the request".to_owned());

@@ -284,3 +284,34 @@ fn a_link_that_is_cut_for_good_moves_the_calls() {
     assert!(sim.count("INVITE", |from| from == Node::Edge(EP1), |to| to == Node::Core(0)) > 0);
     assert!(sim.count("INVITE", |from| from == Node::Edge(EP1), |to| to == Node::Core(1)) > 0);
 }
+#[test]
+fn a_cancel_into_the_arms_of_a_dying_core_stops_the_ringing_within_2_s() {
+    let (mut sim, call, bob) = ringing(8, Answer::never());
+    let core = home(&sim, call);
+    sim.kill_core(core);
+    sim.run_ms(50);
+    sim.cancel(call);
+    sim.run(2 * SECOND);
+    assert!(!sim.ua(bob).is_ringing());
+    assert_eq!(sim.call_of(call).last, Some(487));
+}
+
+#[test]
+fn a_refusal_into_the_arms_of_a_dying_core_arrives_within_2_s() {
+    let (mut sim, call, _) = ringing(6, Answer { ring: Some(Duration::ZERO), last: Some((SECOND, 486)) });
+    sim.run_ms(600);
+    let core = home(&sim, call);
+    sim.kill_core(core);
+    assert_eq!(sim.final_of(call, 2_100 * SECOND / 1_000), Some(486));
+}
+
+#[test]
+fn a_request_inside_a_dialog_to_a_dead_edge_is_answered_at_once() {
+    let (mut sim, call, _) = ringing(22, Answer::after_ms(400));
+    sim.run(SECOND);
+    sim.kill_edge(EP2);
+    sim.run(2 * SECOND);
+    let start = sim.now();
+    assert_eq!(sim.hang_up(call), Some(480), "RFC 5626 §11.5: a UA never sees a 430");
+    assert!(sim.now() - start < Duration::from_millis(100), "{:?}", sim.now() - start);
+}
