@@ -21,10 +21,12 @@ use crate::net::{Dice, Network, Weather};
 use crate::oracle::{Node, Oracle, Wire};
 
 mod cluster;
+mod links;
 mod log;
 mod phones;
 
-use cluster::{CoreNode, EdgeNode, Frame, Link};
+use cluster::{CoreNode, EdgeNode};
+use links::{Frame, Link};
 use log::Log;
 
 pub use cluster::Topology;
@@ -270,8 +272,8 @@ impl Sim {
     }
 
     /// A message is put on the wire between a UA and an edge.
-    fn transmit(&mut self, wire: Wire, line: Option<(usize, usize)>, flow: transport::Flow) {
-        self.oracle.sent(self.now, &wire);
+    fn transmit(&mut self, wire: &Wire, line: Option<(usize, usize)>, flow: transport::Flow) {
+        self.oracle.sent(self.now, wire);
         let arrivals = match (wire.from, wire.to) {
             _ if flow.protocol.is_reliable() => {
                 let upwards = matches!(wire.from, Node::Ua(_));
@@ -283,7 +285,7 @@ impl Sim {
             }
             _ => Vec::new(),
         };
-        self.log.message(self.now, &wire, &arrivals);
+        self.log.message(self.now, wire, &arrivals);
         for at in arrivals {
             self.schedule(at, Event::Packet { wire: wire.clone(), line, flow });
         }

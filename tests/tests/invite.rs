@@ -300,7 +300,7 @@ fn what_nobody_waits_for_is_refused_or_dropped() {
         header("Content-Length", "0"),
     ];
     // A response to nothing: RFC 6026 §7.3.
-    let response = cluster_tests::ua::message::response(200, headers.clone());
+    let response = cluster_tests::ua::message::response(200, headers);
     let text = response.replace(
         "Via: ",
         &format!("Via: SIP/2.0/UDP {};branch=z9hG4bKnever\r\nVia: ", sim.edge_address(EP1)),

@@ -22,7 +22,7 @@ fn bob_with_two_flows(seed: u64, protocol: Protocol) -> (Sim, usize, usize) {
     sim.add_line(bob, EP2, protocol);
     sim.register(alice);
     for line in [0, 1] {
-        let reg_id = Some(u32::try_from(line).unwrap() + 1);
+        let reg_id = Some(u32::try_from(line).expect("a phone has few lines") + 1);
         assert_eq!(sim.register_as(bob, Register { reg_id, ..Register::on(line) }).status, Some(200));
         // "Newest" has the resolution of a second.
         sim.run(2 * SECOND);

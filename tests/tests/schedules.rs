@@ -58,6 +58,7 @@ fn a_seed_replays_byte_for_byte() {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a replayed seed shows its wire")]
 fn all_of(trouble: Trouble) {
     let number = |name| std::env::var(name).ok().map(|n| n.parse().expect("it is a number"));
     let replayed: Option<u64> = number("SIM_SEED");
@@ -72,7 +73,7 @@ fn all_of(trouble: Trouble) {
 }
 
 fn class(seed: u64) -> Trouble {
-    CLASSES[usize::try_from(seed % 4).unwrap()]
+    CLASSES[usize::try_from(seed % 4).expect("it is less than four")]
 }
 
 /// Builds the cluster of a seed and plays its script; what is under way stays so.
@@ -123,7 +124,7 @@ impl Script {
             let number = self.phones.len();
             let phone = sim.phone_with(user, edge, protocol, |profile| {
                 profile.instance = outbound.then(|| format!("urn:uuid:00000000-0000-0000-0000-{number:012}"));
-                profile.supports_path = outbound || number % 2 == 0;
+                profile.supports_path = outbound || number.is_multiple_of(2);
             });
             let mut lines = 1;
             if outbound && self.topology.edges > 1 && self.dice.chance(700) {
@@ -141,7 +142,7 @@ impl Script {
         let has_instance = sim.ua(phone).profile.instance.is_some();
         for line in 0..lines {
             sim.reconnect_if_closed(phone, line);
-            let reg_id = has_instance.then(|| u32::try_from(line).unwrap() + 1);
+            let reg_id = has_instance.then(|| u32::try_from(line).expect("a phone has few lines") + 1);
             sim.order(phone, |ua| ua.register(Register { expires, reg_id, ..Register::on(line) }));
         }
     }

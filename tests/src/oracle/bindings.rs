@@ -57,7 +57,7 @@ impl Bindings {
                 self.cancelled.insert(seen.call_id.clone());
             }
             (Node::Ua(_), _, "INVITE") if seen.is_request() && seen.to_tag.is_empty() => {
-                self.placed(now, seen)
+                self.placed(now, seen);
             }
             (Node::Edge(_), Node::Ua(_), "INVITE") if seen.is_request() && seen.to_tag.is_empty() => {
                 let same = |call: &&mut Call| call.call_id == seen.call_id && call.cseq == seen.cseq;

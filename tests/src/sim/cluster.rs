@@ -1,8 +1,4 @@
-//! Nodes, links and the store of a simulation, and how they die and come back.
-//!
-//! A link is what the real one promises: for each peer `Up`, then frames in order per lane, then `Down`. What was on its
-//! way to a node when that died is lost, and so is everything sent until the loss is noticed. A node that comes back is
-//! known at once: `Down` comes before the new `Up`.
+//! Nodes and the store of a simulation, and how they die and come back.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,8 +15,8 @@ use registrar::Policy;
 use transaction::Timers;
 use transport::{Flow, Listen, Protocol};
 
+use super::links::{Frame, Link};
 use super::{DOMAIN, EPOCH, EdgeEngine, Event, Sim, parse};
-use crate::net::Channel;
 use crate::oracle::{Node, Wire};
 
 /// How many nodes there are.
@@ -52,33 +48,6 @@ pub(super) struct CoreNode {
     pub(super) engine: Option<Core>,
     pub(super) life: u64,
     call_auth: bool,
-}
-
-/// The link between one edge and one core.
-#[derive(Default)]
-pub(super) struct Link {
-    /// Whether the edge believes in it.
-    edge_up: bool,
-    core_up: bool,
-    /// Of the connection that stands, and of the last one that was begun.
-    number: u64,
-    last: u64,
-    /// Changes when a pending notice of loss has become void.
-    watch: u64,
-    is_cut: bool,
-    /// Sent while it is cut: arrives if it heals before anybody has noticed.
-    parked: Vec<Frame>,
-}
-
-/// A SIP message on a link.
-pub(super) struct Frame {
-    edge: usize,
-    core: usize,
-    number: u64,
-    upwards: bool,
-    lane: u64,
-    wire: Wire,
-    source: Option<Flow>,
 }
 
 impl Sim {
@@ -213,35 +182,6 @@ impl Sim {
         }
     }
 
-    /// Cuts a link: nothing passes, and both ends notice in their time.
-    pub fn cut_link(&mut self, edge: usize, core: usize) {
-        let (at_edge, at_core) = (self.now + self.net.detection(), self.now + self.net.detection());
-        let Some(link) = self.links.get_mut(&(edge, core)).filter(|link| !link.is_cut) else { return };
-        link.is_cut = true;
-        let watch = link.watch;
-        self.log.note(self.now, format!("the link EP{} – core{} is cut", edge + 1, core + 1));
-        self.oracle.broke(self.now, Some(Node::Core(core)));
-        self.schedule(at_edge, Event::LostAtEdge { edge, core, watch });
-        self.schedule(at_core, Event::LostAtCore { edge, core, watch });
-    }
-
-    /// Heals a link: what was sent meanwhile arrives unless an end has given up.
-    pub fn heal_link(&mut self, edge: usize, core: usize) {
-        let Some(link) = self.links.get_mut(&(edge, core)).filter(|link| link.is_cut) else { return };
-        link.is_cut = false;
-        let parked = std::mem::take(&mut link.parked);
-        self.log.note(self.now, format!("the link EP{} – core{} is healed", edge + 1, core + 1));
-        self.oracle.mended(self.now);
-        if link.edge_up && link.core_up {
-            link.watch += 1;
-            for frame in parked {
-                self.schedule(self.now, Event::Frame(frame));
-            }
-        } else {
-            self.connect(edge, core);
-        }
-    }
-
     /// Everything that is broken works again.
     pub(super) fn mend(&mut self) {
         (0..self.edges.len()).for_each(|edge| self.restart_edge(edge));
@@ -249,116 +189,6 @@ impl Sim {
         let links: Vec<_> = self.links.keys().copied().collect();
         links.into_iter().for_each(|(edge, core)| self.heal_link(edge, core));
         self.store_up();
-    }
-
-    /// One end of a link has died; the other notices in its time.
-    fn end_dies(&mut self, edge: usize, core: usize, dead: Node) {
-        let at = self.now + self.net.detection();
-        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
-        let watch = link.watch;
-        if matches!(dead, Node::Edge(_)) {
-            link.edge_up = false;
-            self.schedule(at, Event::LostAtCore { edge, core, watch });
-        } else {
-            link.core_up = false;
-            self.schedule(at, Event::LostAtEdge { edge, core, watch });
-        }
-    }
-
-    /// The edge dials.
-    fn connect(&mut self, edge: usize, core: usize) {
-        let at = self.now + self.net.connection();
-        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
-        link.last += 1;
-        let number = link.last;
-        self.schedule(at, Event::LinkUp { edge, core, number });
-    }
-
-    pub(super) fn link_up(&mut self, edge: usize, core: usize, number: u64) {
-        let (Some(edge_node), Some(core_node)) = (self.edges.get(edge), self.cores.get(core)) else { return };
-        let Some(link) = self.links.get(&(edge, core)) else { return };
-        let alive = edge_node.engine.is_some() && core_node.engine.is_some();
-        if !alive || link.is_cut || link.last != number {
-            return;
-        }
-        let (edge_up, core_up) = (link.edge_up, link.core_up);
-        let (name, edge_name) = (core_node.name.clone(), edge_node.name.clone());
-        let advertised = vec![edge_node.address.to_string(), edge_node.address.ip().to_string()];
-        if edge_up {
-            self.tell_edge(edge, edge_engine::Input::CoreDown(peer(core)));
-        }
-        if core_up {
-            self.tell_core(core, core_engine::Input::EdgeDown(peer(edge)));
-        }
-        if let Some(link) = self.links.get_mut(&(edge, core)) {
-            (link.edge_up, link.core_up, link.number) = (true, true, number);
-            link.watch += 1;
-        }
-        self.tell_core(core, core_engine::Input::EdgeUp { edge: peer(edge), name: edge_name, advertised });
-        self.tell_edge(edge, edge_engine::Input::CoreUp { core: peer(core), name, weight: 1 });
-    }
-
-    pub(super) fn lost_at_edge(&mut self, edge: usize, core: usize, watch: u64) {
-        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
-        if link.watch == watch && link.edge_up {
-            link.edge_up = false;
-            self.log.note(self.now, format!("EP{} notices that core{} is lost", edge + 1, core + 1));
-            self.tell_edge(edge, edge_engine::Input::CoreDown(peer(core)));
-        }
-    }
-
-    pub(super) fn lost_at_core(&mut self, edge: usize, core: usize, watch: u64) {
-        let Some(link) = self.links.get_mut(&(edge, core)) else { return };
-        if link.watch == watch && link.core_up {
-            link.core_up = false;
-            self.log.note(self.now, format!("core{} notices that EP{} is lost", core + 1, edge + 1));
-            self.tell_core(core, core_engine::Input::EdgeDown(peer(edge)));
-        }
-    }
-
-    fn send_frame(&mut self, mut frame: Frame) {
-        let Some(link) = self.links.get(&(frame.edge, frame.core)) else { return };
-        let is_up = if frame.upwards { link.edge_up } else { link.core_up };
-        frame.number = link.number;
-        if !is_up {
-            // The sender's link refuses it: the loss has been told already.
-            self.log.message(self.now, &frame.wire, &[]);
-            return;
-        }
-        self.oracle.sent(self.now, &frame.wire);
-        let channel = Channel::Lane(
-            frame.edge,
-            frame.core,
-            frame.lane % (link::LANES as u64),
-            frame.upwards,
-            frame.number,
-        );
-        let at = self.net.ordered(channel, self.now);
-        self.log.message(self.now, &frame.wire, &[at]);
-        self.schedule(at, Event::Frame(frame));
-    }
-
-    pub(super) fn frame_arrives(&mut self, frame: Frame) {
-        let Some(link) = self.links.get_mut(&(frame.edge, frame.core)) else { return };
-        let is_up = if frame.upwards { link.core_up } else { link.edge_up };
-        if frame.number != link.number || !is_up {
-            return;
-        }
-        if link.is_cut {
-            return link.parked.push(frame);
-        }
-        self.oracle.arrived(self.now, &frame.wire);
-        let message = parse(&frame.wire.bytes);
-        if frame.upwards {
-            let source =
-                frame.source.map(|flow| format!("{}:{}", flow.protocol, flow.remote)).unwrap_or_default();
-            self.tell_core(
-                frame.core,
-                core_engine::Input::FromEdge { edge: peer(frame.edge), message, source },
-            );
-        } else {
-            self.tell_edge(frame.edge, edge_engine::Input::FromCore { core: peer(frame.core), message });
-        }
     }
 
     pub(super) fn edge_receives(&mut self, edge: usize, wire: &Wire, flow: Flow) {
@@ -417,7 +247,7 @@ impl Sim {
         spoke
     }
 
-    fn tell_core(&mut self, core: usize, input: core_engine::Input) {
+    pub(super) fn tell_core(&mut self, core: usize, input: core_engine::Input) {
         let now = self.instant();
         let Some(engine) = self.cores.get_mut(core).and_then(|node| node.engine.as_mut()) else { return };
         engine.handle(input, now);
@@ -510,7 +340,7 @@ impl Sim {
         };
         let wire = Wire::new(Node::Edge(edge), Node::Ua(phone), bytes);
         if self.is_open(&flow) {
-            self.transmit(wire, Some((phone, line)), flow);
+            self.transmit(&wire, Some((phone, line)), flow);
         } else {
             self.oracle.sent(self.now, &wire);
             self.log.message(self.now, &wire, &[]);
@@ -518,7 +348,7 @@ impl Sim {
     }
 }
 
-fn peer(node: usize) -> PeerId {
+pub(super) fn peer(node: usize) -> PeerId {
     PeerId(u32::try_from(node).expect("a simulation has few nodes"))
 }
 

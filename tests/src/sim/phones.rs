@@ -226,7 +226,7 @@ impl Sim {
             let (edge, flow, is_open) = (line.edge, line.flow, line.is_open);
             if is_open {
                 let wire = Wire::new(Node::Ua(phone), Node::Edge(edge), Bytes::from(packet.text));
-                self.transmit(wire, None, flow);
+                self.transmit(&wire, None, flow);
             }
         }
         result
