@@ -76,9 +76,7 @@ impl<'a> Host<'a> {
         {
             return Some(Self::V4(address));
         }
-        let named =
-            |byte: u8| byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.') | (byte == b'_');
-        text.bytes().fold(true, |all, byte| all & named(byte)).then_some(Self::Name(text))
+        is_name(text).then_some(Self::Name(text))
     }
 
     /// `host[:port]`, with white space around the colon as Via allows it (§25.1 COLON).
@@ -226,6 +224,18 @@ impl<'a> Scheme<'a> {
 pub(crate) fn is_scheme(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic()) && text.bytes().all(legal)
+}
+
+/// The bytes of a host name, and no empty label but the one that a final dot ends (§25.1 hostname).
+fn is_name(text: &str) -> bool {
+    let (fine, _) = text.bytes().fold((true, b'.'), |(fine, before), byte| {
+        let named = byte.is_ascii_alphanumeric()
+            | (byte == b'-')
+            | (byte == b'_')
+            | ((byte == b'.') & (before != b'.'));
+        (fine & named, byte)
+    });
+    fine
 }
 
 /// Refuses what stands in no URI at all, and escapes that are none.

@@ -62,6 +62,17 @@ fn addresses() {
     assert_eq!(uri("sip:3com.example").host, Host::Name("3com.example"));
 }
 
+/// §25.1: `hostname = *( domainlabel "." ) toplabel [ "." ]`, a label is not empty.
+#[test]
+fn labels_of_a_name_are_not_empty() {
+    for name in ["a", "a.b", "a.b.", "example.com.", "localhost.", "3com.example", "a-b.c_d"] {
+        assert_eq!(Host::parse(name), Some(Host::Name(name)));
+    }
+    for name in ["", ".", "..", ".a", ".a.b", "a..", "a..b", "a.b..", "..a"] {
+        assert_eq!(Host::parse(name), None, "{name}");
+    }
+}
+
 #[test]
 fn other_schemes_are_text() {
     let it = uri("TEL:+1-201-555-0123;phone-context=example.com");
@@ -86,6 +97,10 @@ fn what_is_no_uri_is_refused() {
         "1sip:a",
         "s ip:a",
         "sip:@host",
+        "sip:.",
+        "sip:a@.example.com",
+        "sip:a@example..com:5060",
+        "sip:a@example.com..;lr",
         "sip:a@",
         "sip:a@b@c",
         "sip:a@b:",
