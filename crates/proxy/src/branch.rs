@@ -1,9 +1,10 @@
 //! The forwarded copy, RFC 3261 §16.6 steps 1 to 3, 6 and 8, and loop detection as RFC 5393 §4.2 has it.
 
 use bytes::Bytes;
-use sip::{Name, Reject, Request, StatusCode, Via, via};
+use sip::{Method, Name, Reject, Request, StatusCode, Via, via};
 use smallvec::SmallVec;
 
+use crate::breadth;
 use crate::hash::Stable;
 use crate::rewrite::{as_request_uri, decimal};
 use crate::target::Target;
@@ -11,8 +12,14 @@ use crate::target::Target;
 /// The copy of `r` for one target: its Request-URI, one hop less, and its own route set above what is left of
 /// the received Route.
 ///
-/// Starts from the received request every time (§16.6 step 1), so no branch can inherit another one's route.
+/// Starts from the received request every time (§16.6 step 1), so no branch can inherit another one's route. Its
+/// Max-Breadth is the received one: for a request that has no other copy, such as an ACK.
 pub fn copy(r: &Request, target: &Target) -> Result<Request, Reject> {
+    copy_with_breadth(r, target, breadth::incoming(r, breadth::RECOMMENDED))
+}
+
+/// The same with a share of Max-Breadth.
+pub(crate) fn copy_with_breadth(r: &Request, target: &Target, share: u32) -> Result<Request, Reject> {
     let hops = match r.max_forwards()? {
         None => 70,
         Some(0) => return Err(Reject::new(StatusCode::new(483))),
@@ -21,6 +28,10 @@ pub fn copy(r: &Request, target: &Target) -> Result<Request, Reject> {
     let mut copy = r.clone();
     copy.uri = as_request_uri(&target.uri);
     copy.headers.set(Name::MaxForwards, decimal(u32::from(hops)));
+    // RFC 5393 §5.4.1: it means nothing in a CANCEL.
+    if r.method != Method::Cancel {
+        set_max_breadth(&mut copy, share);
+    }
     for value in target.route.iter().rev() {
         copy.headers.push_top(Name::Route, value.clone());
     }
@@ -74,10 +85,12 @@ fn hex_digit(value: u64) -> u8 {
     b"0123456789abcdef".iter().copied().nth(usize::from(value.to_le_bytes()[0] & 15)).expect("sixteen digits")
 }
 
-/// The Max-Breadth of one copy (RFC 5393 §5.3.3).
-pub(crate) fn set_max_breadth(copy: &mut Request, breadth: u32) {
-    let value: Bytes = decimal(breadth);
-    if copy.headers.get(Name::MaxBreadth) != Some(&*value) {
+/// RFC 5393 §5.3.3: one value, whatever the request came with.
+fn set_max_breadth(copy: &mut Request, share: u32) {
+    let value: Bytes = decimal(share);
+    let mut received = copy.headers.lines(Name::MaxBreadth);
+    if received.next() != Some(&*value) || received.next().is_some() {
+        drop(received);
         copy.headers.set(Name::MaxBreadth, value);
     }
 }
@@ -115,6 +128,26 @@ mod tests {
             }
             assert_eq!(values(&r.headers, Name::Route), rest, "the received request stays as it is");
         }
+    }
+
+    /// RFC 5393 §5.3.3: "All proxied requests MUST contain a single Max-Breadth header field value"; §5.4.1 for CANCEL.
+    #[test]
+    fn every_copy_but_a_cancel_says_its_breadth() {
+        let of = |method: &str, extra: &str| {
+            let copy = copy(&request(method, "sip:bob@example.com", extra), &target("sip:b@h", &[])).unwrap();
+            copy.headers.lines(Name::MaxBreadth).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        for (extra, value) in [
+            ("", "60"),
+            ("Max-Breadth: 7\r\n", "7"),
+            ("Max-Breadth: 61\r\n", "60"),
+            ("Max-Breadth: 7\r\nMax-Breadth: 9\r\n", "7"),
+        ] {
+            for method in ["ACK", "INVITE", "FROB"] {
+                assert_eq!(of(method, extra), [value.as_bytes()], "{method} {extra}");
+            }
+        }
+        assert_eq!(of("CANCEL", ""), [b""; 0]);
     }
 
     #[test]
@@ -156,6 +189,7 @@ mod tests {
             before
                 .replace("INVITE sip:bob@example.com ", "INVITE sip:b@h ")
                 .replace("Max-Forwards: 9", "Max-Forwards: 8")
+                .replace("\r\n\r\n", "\r\nMax-Breadth: 60\r\n\r\n")
         );
     }
 

@@ -1,4 +1,7 @@
 //! Max-Breadth, RFC 5393 §5: how many branches of one request may be alive at once, here and further down.
+//!
+//! Every forwarded request carries it (§5.3.3), and the values of the copies that wait for a final response never
+//! add up to more than the request came with. Depth is not its business: a single branch gets all of it.
 
 use sip::{Name, Request};
 
@@ -6,16 +9,15 @@ use sip::{Name, Request};
 #[derive(Debug)]
 pub(crate) struct Breadth {
     free: u32,
-    /// The request came with the header field, so its copies must say their share.
-    stated: bool,
 }
 
+/// What §5.3.3 recommends, both for a request without the header field and as the largest value accepted.
+pub(crate) const RECOMMENDED: u32 = 60;
+
 impl Breadth {
-    /// Reads the header field; absent, unreadable or above `maximum` counts as `maximum` (§5.3.3).
+    /// Reads the header field of a request.
     pub(crate) fn of(request: &Request, maximum: u32) -> Self {
-        let value = request.headers.get(Name::MaxBreadth);
-        let number = value.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse::<u32>().ok());
-        Self { free: number.unwrap_or(maximum).min(maximum), stated: value.is_some() }
+        Self { free: incoming(request, maximum) }
     }
 
     /// True when `branches` may live at once.
@@ -36,11 +38,15 @@ impl Breadth {
     pub(crate) fn give_back(&mut self, share: u32) {
         self.free = self.free.saturating_add(share);
     }
+}
 
-    /// True when a copy must carry the header field: the request had it, or there is more than one branch.
-    pub(crate) fn is_stated(&self, forked: bool) -> bool {
-        self.stated || forked
-    }
+/// Incoming Max-Breadth; absent, unreadable or above `maximum` counts as `maximum` (§5.3.3).
+pub(crate) fn incoming(request: &Request, maximum: u32) -> u32 {
+    let value = request.headers.get(Name::MaxBreadth).map(<[u8]>::trim_ascii);
+    // `1*DIGIT`: parse alone would take a plus sign.
+    let digits = value.filter(|value| value.iter().all(u8::is_ascii_digit));
+    let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
+    number.unwrap_or(maximum).min(maximum)
 }
 
 #[cfg(test)]
@@ -63,6 +69,9 @@ mod tests {
             [(None, 60), (Some("4"), 4), (Some("61"), 60), (Some("99999999999"), 60), (Some("0"), 0)]
         {
             assert_eq!(breadth(value).free, free, "{value:?}");
+        }
+        for nonsense in ["", "+4", "4, 5", "many", "-1", "4;x"] {
+            assert_eq!(breadth(Some(nonsense)).free, 60, "{nonsense}");
         }
     }
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use sip::{Method, Name, Reject, Request, Response, StatusCode};
 use smallvec::SmallVec;
 
-use crate::breadth::Breadth;
+use crate::breadth::{self, Breadth};
 use crate::response::{
     FLOW_FAILED, Finals, MAX_BREADTH_EXCEEDED, REQUEST_TIMEOUT, SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE,
 };
@@ -96,7 +96,7 @@ impl Default for Options {
         Self {
             timer_c: Duration::from_secs(190),
             lifetime: Duration::from_secs(32),
-            max_breadth: 60,
+            max_breadth: breadth::RECOMMENDED,
             keep_503: false,
             keep_430: false,
         }

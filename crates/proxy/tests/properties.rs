@@ -316,8 +316,11 @@ impl Judge {
         if !self.added {
             let incoming = self.script.breadth.unwrap_or(60).min(60);
             let live = self.branches.iter().filter(|seen| seen.life == Life::Pending && !seen.strayed);
-            let shares = live.filter_map(|seen| {
-                std::str::from_utf8(seen.copy.headers.get(Name::MaxBreadth)?).ok()?.parse::<u32>().ok()
+            let shares = live.map(|seen| {
+                let lines: Vec<&[u8]> = seen.copy.headers.lines(Name::MaxBreadth).collect();
+                let [value] = lines[..] else { panic!("RFC 5393 §5.3.3: one value, not {lines:?}") };
+                let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
+                number.expect("1*DIGIT")
             });
             assert!(shares.sum::<u32>() <= incoming, "RFC 5393 §5.3.3");
         }

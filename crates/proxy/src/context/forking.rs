@@ -64,7 +64,6 @@ impl ResponseContext {
     ) {
         let branch = BranchId::at(self.branches.len());
         let Candidate { target, reserves } = candidate;
-        let stated = self.breadth.is_stated(together > 1 || self.waiting > 0);
         let mut new = Branch {
             state: State::Ended,
             deadline: None,
@@ -76,17 +75,13 @@ impl ResponseContext {
             share: 0,
             reserves,
         };
-        let copy = branch::copy(&self.request, &target).and_then(|copy| {
-            self.breadth
-                .take(together)
-                .map(|share| (copy, share))
-                .ok_or_else(|| Reject::new(MAX_BREADTH_EXCEEDED))
+        let share = self.breadth.take(together);
+        let copy = share.ok_or_else(|| Reject::new(MAX_BREADTH_EXCEEDED)).and_then(|share| {
+            let copy = branch::copy_with_breadth(&self.request, &target, share);
+            copy.map(|copy| (copy, share)).inspect_err(|_| self.breadth.give_back(share))
         });
         match copy {
-            Ok((mut request, share)) => {
-                if stated {
-                    branch::set_max_breadth(&mut request, share);
-                }
+            Ok((request, share)) => {
                 new.state = State::Pending;
                 new.deadline = self.invite.then(|| now + self.options.timer_c);
                 new.share = share;

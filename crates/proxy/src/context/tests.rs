@@ -587,6 +587,18 @@ mod max_breadth {
     }
 
     #[test]
+    fn is_in_every_forwarded_request_once() {
+        for extra in ["", "Max-Breadth: many\r\n", "Max-Breadth: 60\r\nMax-Breadth: 60\r\n"] {
+            for method in ["INVITE", "BYE", "FROB"] {
+                let (run, _) = Run::of(method, extra, &[target(1)]);
+                let lines: Vec<_> =
+                    run.copies.iter().map(|copy| copy.headers.lines(Name::MaxBreadth).count()).collect();
+                assert_eq!((shares(&run), lines), (vec!["60".to_owned()], vec![1]), "{method} {extra}");
+            }
+        }
+    }
+
+    #[test]
     fn comes_back_for_the_next_group_and_the_next_alternative() {
         let targets = [of_instance(1, "a"), of_instance(2, "a"), target(3), ranked(4, 1)];
         let (mut run, _) = Run::of("INVITE", "Max-Breadth: 4\r\n", &targets);
