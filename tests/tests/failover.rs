@@ -198,28 +198,10 @@ fn an_edge_that_dies_while_the_phone_rings_costs_the_caller_no_time() {
     assert!(sim.now() - start <= SECOND + Duration::from_millis(100), "{:?}", sim.now() - start);
 }
 
-/// Alice behind EP1, Bob with a flow to each edge, the one to EP2 newer.
-fn bob_with_two_flows(seed: u64) -> (Sim, usize, usize) {
-    let mut sim = Sim::new(seed);
-    let alice = sim.phone("alice", EP1);
-    let bob = sim.phone_with("bob", EP1, Protocol::Udp, |profile| {
-        profile.instance = Some("urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6".to_owned());
-        profile.supports_path = true;
-    });
-    sim.add_line(bob, EP2, Protocol::Udp);
-    sim.register(alice);
-    for line in [0, 1] {
-        let reg_id = Some(u32::try_from(line).unwrap() + 1);
-        assert_eq!(sim.register_as(bob, Register { reg_id, ..Register::on(line) }).status, Some(200));
-        sim.run(2 * SECOND);
-    }
-    (sim, alice, bob)
-}
-
 #[test]
 fn a_phone_with_two_flows_is_reached_within_1_s_when_an_edge_dies() {
     for wait in [0, 500, 1_500] {
-        let (mut sim, alice, bob) = bob_with_two_flows(15);
+        let (mut sim, alice, bob) = Sim::bob_with_two_flows(15, Protocol::Udp);
         sim.order(bob, |bob| bob.answer = Answer::after_ms(0));
         sim.kill_edge(EP2);
         sim.run_ms(wait);

@@ -8,12 +8,12 @@ use cluster_tests::sim::{DOMAIN, EP1, EP2, Sim, Topology};
 use cluster_tests::ua::digest::Algorithm;
 use cluster_tests::ua::{Contacts, Register, Registration};
 use registrar::Record;
-use sip::{Aor, Uri};
+use sip::Aor;
 use transport::Protocol;
 
 fn record(sim: &Sim, user: &str) -> Record {
     let uri = format!("sip:{user}@{DOMAIN}");
-    sim.store.record(&Aor::of(&Uri::parse(uri.as_bytes()).unwrap()).unwrap())
+    sim.store.record(&Aor::parse(&uri).expect("the test names an address"))
 }
 
 fn contacts(sim: &Sim, user: &str) -> Vec<String> {
