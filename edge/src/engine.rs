@@ -281,7 +281,9 @@ impl Edge {
     fn forward(&mut self, id: ServerId, request: Request, from: Hop, hop: Hop, loop_hash: u64, now: Instant) {
         let target = Target::new(request.uri.clone(), 0);
         let to_tag = self.layer.ids().tag();
-        let options = Options { keep_503: true, keep_430: true, ..Options::default() };
+        // RFC 5626 §11.5: a 430 is for the proxy that knows the other flows, not for a UA.
+        let keep_430 = matches!(from, Hop::Core(_));
+        let options = Options { keep_503: true, keep_430, ..Options::default() };
         let mut response = ResponseContext::new(request, to_tag, options);
         response.start(TargetSet::one(target), now, &mut self.actions);
         let origin = self.layer.ids().branch();
