@@ -367,3 +367,6 @@ fn same_vias(now: &[String], before: &[String]) -> bool {
     let top = |vias: &[String]| vias.first().map(|via| as_sent(via));
     now.len() == before.len() && top(now) == top(before) && now.get(1..) == before.get(1..)
 }
+
+#[cfg(test)]
+mod tests;

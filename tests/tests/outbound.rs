@@ -5,30 +5,11 @@ use std::time::Duration;
 use cluster_tests::oracle::Node;
 use cluster_tests::sim::{DOMAIN, EP1, EP2, Sim};
 use cluster_tests::ua::message::{header, request};
-use cluster_tests::ua::{Answer, CallOptions, Register};
+use cluster_tests::ua::{Answer, CallOptions};
 use rsip::Method;
 use transport::Protocol;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Alice behind EP1, and Bob with a flow to each edge, the one to EP2 newer.
-fn bob_with_two_flows(seed: u64, protocol: Protocol) -> (Sim, usize, usize) {
-    let mut sim = Sim::new(seed);
-    let alice = sim.phone("alice", EP1);
-    let bob = sim.phone_with("bob", EP1, protocol, |profile| {
-        profile.instance = Some("urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6".to_owned());
-        profile.supports_path = true;
-    });
-    sim.add_line(bob, EP2, protocol);
-    sim.register(alice);
-    for line in [0, 1] {
-        let reg_id = Some(u32::try_from(line).expect("a phone has few lines") + 1);
-        assert_eq!(sim.register_as(bob, Register { reg_id, ..Register::on(line) }).status, Some(200));
-        // "Newest" has the resolution of a second.
-        sim.run(2 * SECOND);
-    }
-    (sim, alice, bob)
-}
 
 /// Over which edge the INVITEs have come to a phone.
 fn came_over(sim: &Sim, phone: usize) -> Vec<usize> {
@@ -48,7 +29,7 @@ fn came_over(sim: &Sim, phone: usize) -> Vec<usize> {
 
 #[test]
 fn two_flows_are_one_phone_and_ring_once() {
-    let (mut sim, alice, bob) = bob_with_two_flows(1, Protocol::Udp);
+    let (mut sim, alice, bob) = Sim::bob_with_two_flows(1, Protocol::Udp);
     let call = sim.call(alice, "bob");
     assert_eq!(sim.final_of(call, 3 * SECOND), Some(200));
     assert_eq!(sim.ua(bob).transactions("INVITE").len(), 1, "§7: one flow of an instance at a time");
@@ -58,7 +39,7 @@ fn two_flows_are_one_phone_and_ring_once() {
 
 #[test]
 fn a_flow_that_is_gone_leads_to_the_next_one_at_once() {
-    let (mut sim, alice, bob) = bob_with_two_flows(2, Protocol::Tcp);
+    let (mut sim, alice, bob) = Sim::bob_with_two_flows(2, Protocol::Tcp);
     sim.close_line(bob, 1);
     sim.run_ms(100);
     sim.order(bob, |bob| bob.answer = Answer::after_ms(0));
@@ -72,7 +53,7 @@ fn a_flow_that_is_gone_leads_to_the_next_one_at_once() {
 
 #[test]
 fn a_refusal_of_the_phone_is_no_reason_to_try_its_other_flow() {
-    let (mut sim, alice, bob) = bob_with_two_flows(3, Protocol::Udp);
+    let (mut sim, alice, bob) = Sim::bob_with_two_flows(3, Protocol::Udp);
     sim.order(bob, |bob| bob.answer = Answer::refuse(486, 100));
     let call = sim.call(alice, "bob");
     assert_eq!(sim.final_of(call, 3 * SECOND), Some(486));
@@ -102,7 +83,7 @@ fn the_only_flow_gone_is_480() {
 
 #[test]
 fn a_flow_that_breaks_while_it_rings_leads_to_the_next_one() {
-    let (mut sim, alice, bob) = bob_with_two_flows(5, Protocol::Tcp);
+    let (mut sim, alice, bob) = Sim::bob_with_two_flows(5, Protocol::Tcp);
     sim.order(bob, |bob| bob.answer = Answer::silent());
     let call = sim.call(alice, "bob");
     sim.run_ms(200);

@@ -19,6 +19,8 @@ pub(super) struct Calls {
 #[derive(Debug)]
 struct Placed {
     name: String,
+    call_id: String,
+    cseq: u32,
     sent: Duration,
     /// The edge that has got it, and when.
     taken: Option<(usize, Duration)>,
@@ -57,6 +59,8 @@ impl Calls {
             (Node::Ua(_), Node::Edge(_)) if seen.is_request() => {
                 self.placed.entry(seen.branch(0).to_owned()).or_insert_with(|| Placed {
                     name: format!("{} of call {}", seen.branch(0), seen.call_id),
+                    call_id: seen.call_id.clone(),
+                    cseq: seen.cseq,
                     sent: now,
                     taken: None,
                     last: None,
@@ -140,9 +144,8 @@ impl Calls {
         let mut complaints = Vec::new();
         let mut refused = std::collections::BTreeSet::new();
         for placed in self.placed.values() {
-            let call = placed.name.rsplit(' ').next().unwrap_or("").to_owned();
-            if placed.last.is_none_or(|(status, _)| status >= 300) {
-                refused.insert(call);
+            if placed.last.is_some_and(|(status, _)| status >= 300) {
+                refused.insert((&placed.call_id, placed.cseq));
             }
             let Some((edge, taken)) = placed.taken else { continue };
             match placed.last {
@@ -160,7 +163,7 @@ impl Calls {
             }
         }
         for ((call_id, cseq, tag), success) in &self.successes {
-            let excused = refused.contains(call_id)
+            let excused = refused.contains(&(call_id, *cseq))
                 || faults.edge_died_since(success.edge, success.at)
                 // Its flow had failed before it answered over a new one: the cluster had given it up.
                 || faults.streams.get(&success.ua).is_some_and(|lost| *lost >= success.at.saturating_sub(LIFETIME))

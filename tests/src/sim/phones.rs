@@ -46,6 +46,25 @@ impl Sim {
         (sim, alice, bob)
     }
 
+    /// Alice behind the first edge, and Bob with a flow to each edge (RFC 5626 §4.2), the one to the second edge newer.
+    pub fn bob_with_two_flows(seed: u64, protocol: Protocol) -> (Self, usize, usize) {
+        let mut sim = Self::new(seed);
+        let alice = sim.phone("alice", super::EP1);
+        let bob = sim.phone_with("bob", super::EP1, protocol, |profile| {
+            profile.instance = Some("urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6".to_owned());
+            profile.supports_path = true;
+        });
+        sim.add_line(bob, super::EP2, protocol);
+        sim.register(alice);
+        for (line, reg_id) in [(0, 1), (1, 2)] {
+            let registration = sim.register_as(bob, Register { reg_id: Some(reg_id), ..Register::on(line) });
+            assert_eq!(registration.status, Some(200), "line {line} registers");
+            // The newer one is told by whole seconds.
+            sim.run(Duration::from_secs(2));
+        }
+        (sim, alice, bob)
+    }
+
     /// A phone of a user with a UDP line to an edge; gives its number.
     pub fn phone(&mut self, user: &str, edge: usize) -> usize {
         self.phone_with(user, edge, Protocol::Udp, |_| {})
