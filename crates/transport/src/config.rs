@@ -2,9 +2,9 @@
 
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
-use crate::Protocol;
+use crate::{CertificateFiles, Protocol};
 
-/// One socket to open: `udp:0.0.0.0:5060`, `tcp:[::]:5060`.
+/// One socket to open: `udp:0.0.0.0:5060`, `tls:[::]:5061`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Listen {
     /// What is spoken on it.
@@ -46,6 +46,12 @@ impl FromStr for Listen {
 pub struct Config {
     /// The sockets to open.
     pub listen: Vec<Listen>,
+    /// For `tls:` and `wss:`. The first is for whoever asks for no name that one of them is valid for.
+    pub certificates: Vec<CertificateFiles>,
+    /// Pages that may open a WebSocket, as `Origin` names them: `https://phone.example.com`. None: every page.
+    pub ws_origins: Vec<String>,
+    /// TLS and WebSocket must be negotiated within this time.
+    pub handshake_timeout: Duration,
     /// Limits of one message, on every transport.
     pub limits: sip::parse::Limits,
     /// Streams open at one time, over all listeners.
@@ -69,6 +75,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            certificates: Vec::new(),
+            ws_origins: Vec::new(),
+            handshake_timeout: Duration::from_secs(10),
             limits: sip::parse::Limits::default(),
             max_connections: 100_000,
             max_connections_per_source: 1_000,

@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use crate::{
+    connection::{Shared, millis},
     outbox::{Outbox, Phase},
-    stream::{Shared, millis},
 };
 
 /// Ends what has expired, until `stop` changes.

@@ -10,12 +10,14 @@ use bytes::Bytes;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{
-    Config, Error, Flow, Listen, Protocol, SendError, Sink, Stats,
+    CertificateError, Config, Error, Flow, Listen, Protocol, SendError, Sink, Stats,
+    connection::Shared,
     flow::Table,
     keepalive,
     outbox::{Outbox, Phase},
-    stream::Shared,
-    tcp, udp,
+    tcp,
+    tls::Tls,
+    udp,
 };
 
 /// How long the last words on a stream may take when the process ends.
@@ -47,6 +49,7 @@ pub async fn bind(
     let limits = config.limits;
     let shared = Arc::new(Shared {
         config,
+        tls: sockets.tls,
         table: Arc::new(Table::new(epoch)),
         sink,
         stats: sockets.stats,
@@ -62,8 +65,8 @@ pub async fn bind(
     if !sockets.tcp.is_empty() {
         tokio::spawn(keepalive::sweep(Arc::clone(&shared), stopped.clone()));
     }
-    for listener in sockets.tcp {
-        tokio::spawn(tcp::accept(listener, Arc::clone(&shared), stopped.clone()));
+    for (protocol, listener) in sockets.tcp {
+        tokio::spawn(tcp::accept(protocol, listener, Arc::clone(&shared), stopped.clone()));
     }
     Ok(Transport(Arc::new(Inner { listeners: sockets.listeners, udp: sockets.udp, shared, stop })))
 }
@@ -120,6 +123,15 @@ impl Transport {
         }
     }
 
+    /// Reads the certificates again, for the handshakes to come; open flows go on with what they have.
+    ///
+    /// # Errors
+    ///
+    /// The first file that is no good; then the old certificates stay in use.
+    pub fn reload_certificates(&self) -> Result<(), CertificateError> {
+        self.0.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+
     /// What went through the sockets.
     pub fn stats(&self) -> &Stats {
         &self.0.shared.stats
@@ -168,14 +180,20 @@ impl Drop for Inner {
 struct Sockets {
     listeners: Vec<Listen>,
     udp: Vec<Arc<udp::Listener>>,
-    tcp: Vec<TcpListener>,
+    tcp: Vec<(Protocol, TcpListener)>,
+    tls: Option<Tls>,
     stats: Arc<Stats>,
 }
 
 impl Sockets {
     fn open(config: &Config) -> Result<Self, Error> {
-        let mut sockets =
-            Self { listeners: Vec::new(), udp: Vec::new(), tcp: Vec::new(), stats: Arc::default() };
+        let mut sockets = Self {
+            listeners: Vec::new(),
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            tls: certificates(config)?,
+            stats: Arc::default(),
+        };
         for &listen in &config.listen {
             let failed = |source| Error::Bind { listen, source };
             let addr = match listen.protocol {
@@ -187,16 +205,26 @@ impl Sockets {
                     sockets.udp.push(Arc::new(listener));
                     addr
                 }
-                Protocol::Tcp => {
+                protocol => {
                     let listener = tcp::bind(listen.addr).map_err(failed)?;
                     let addr = listener.local_addr().map_err(failed)?;
-                    sockets.tcp.push(listener);
+                    sockets.tcp.push((protocol, listener));
                     addr
                 }
-                Protocol::Tls | Protocol::Ws | Protocol::Wss => return Err(Error::Unsupported { listen }),
             };
             sockets.listeners.push(Listen { addr, ..listen });
         }
         Ok(sockets)
     }
+}
+
+/// The certificates, when a listener needs them.
+fn certificates(config: &Config) -> Result<Option<Tls>, Error> {
+    let Some(&listen) = config.listen.iter().find(|listen| listen.protocol.is_secure()) else {
+        return Ok(None);
+    };
+    if config.certificates.is_empty() {
+        return Err(Error::NoCertificate { listen });
+    }
+    Ok(Some(Tls::load(config.certificates.clone())?))
 }

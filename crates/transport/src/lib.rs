@@ -1,4 +1,4 @@
-//! SIP on the wire: sockets, flows and flow tokens. RFC 3261 §18, RFC 3581, RFC 5626.
+//! SIP on the wire: sockets, flows and flow tokens. RFC 3261 §18, RFC 3581, RFC 5626, RFC 7118.
 //!
 //! [`bind`] opens the listeners; what they receive comes as [`Event`]s in batches, on the task that reads, to whoever
 //! implements [`Sink`]. What is to be sent goes to a [`Flow`], which is a value: it can be copied, stored, put into a
@@ -11,10 +11,13 @@
 
 mod answer;
 mod config;
+mod connection;
 mod flow;
+mod handshake;
 mod interfaces;
 mod keepalive;
 mod layer;
+mod metered;
 mod mmsg;
 mod outbox;
 mod protocol;
@@ -22,8 +25,10 @@ mod stats;
 mod stream;
 mod stun;
 mod tcp;
+mod tls;
 pub mod token;
 mod udp;
+mod websocket;
 
 use std::io;
 
@@ -33,6 +38,7 @@ pub use interfaces::interfaces;
 pub use layer::{Transport, bind};
 pub use protocol::{Protocol, UnknownProtocol};
 pub use stats::{Counter, Stats};
+pub use tls::{CertificateError, CertificateFiles, CertificatePart};
 
 /// What happened on the wire.
 #[derive(Debug)]
@@ -82,10 +88,13 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// There is no such listener yet.
-    #[error("cannot listen on {listen}: {} is not supported", .listen.protocol.via())]
-    Unsupported {
+    /// The listener is secure, and there is nothing to secure it with.
+    #[error("{listen} needs a certificate")]
+    NoCertificate {
         /// Which one.
         listen: Listen,
     },
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }

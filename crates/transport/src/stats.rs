@@ -60,7 +60,7 @@ stats! {
     datagrams_dropped,
     /// Messages refused because the queue of their stream was full
     stream_queue_full,
-    /// Keep-alives received: CRLF pings and pongs, empty and zero datagrams
+    /// Keep-alives received: CRLF and WebSocket pings and pongs, empty and zero datagrams
     keepalives,
     /// STUN binding requests answered
     stun,
@@ -68,6 +68,8 @@ stats! {
     connections_accepted,
     /// Streams refused because of a limit
     connections_refused,
+    /// Streams on which TLS or WebSocket could not be negotiated, or not in time
+    handshakes_failed,
     /// Streams closed because nothing happened on them, or a message did not become complete
     connections_expired,
     /// Streams open now

@@ -1,4 +1,5 @@
-//! SIP over TCP, RFC 3261 §18: the listener. What happens on a connection is [`crate::stream`]'s.
+//! The listener of everything that runs over TCP, RFC 3261 §18. What happens on a connection is [`crate::handshake`]'s and then
+//! [`crate::stream`]'s or [`crate::websocket`]'s.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,11 +9,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{
-    Flow, Protocol,
-    flow::canonical,
-    stream::{self, Shared},
-};
+use crate::{Flow, Protocol, connection::Shared, flow::canonical, handshake, stream};
 
 /// Connections that the kernel completes while this process does something else.
 const BACKLOG: i32 = 4_096;
@@ -36,14 +33,19 @@ pub(crate) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until `stop` changes.
-pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn accept(
+    protocol: Protocol,
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => return,
         };
         match accepted {
-            Ok((socket, remote)) => open(socket, remote, &shared, &stop),
+            Ok((socket, remote)) => open(protocol, socket, remote, &shared, &stop),
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting failed");
@@ -56,7 +58,13 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop:
     }
 }
 
-fn open(socket: TcpStream, remote: SocketAddr, shared: &Arc<Shared>, stop: &watch::Receiver<bool>) {
+fn open(
+    protocol: Protocol,
+    socket: TcpStream,
+    remote: SocketAddr,
+    shared: &Arc<Shared>,
+    stop: &watch::Receiver<bool>,
+) {
     let remote = canonical(remote);
     let Some(admission) = shared.admit(remote.ip()) else {
         return;
@@ -64,9 +72,13 @@ fn open(socket: TcpStream, remote: SocketAddr, shared: &Arc<Shared>, stop: &watc
     let Ok(local) = prepare(&socket) else {
         return; // it was reset before it was accepted
     };
-    let flow =
-        Flow { protocol: Protocol::Tcp, local: canonical(local), remote, connection: shared.table.number() };
-    tokio::spawn(stream::run(socket, flow, Arc::clone(shared), admission, stop.clone()));
+    let flow = Flow { protocol, local: canonical(local), remote, connection: shared.table.number() };
+    let (shared, stop) = (Arc::clone(shared), stop.clone());
+    if protocol == Protocol::Tcp {
+        tokio::spawn(stream::run(socket, flow, shared, admission, stop));
+    } else {
+        tokio::spawn(handshake::run(socket, flow, shared, admission, stop));
+    }
 }
 
 fn prepare(socket: &TcpStream) -> io::Result<SocketAddr> {

@@ -1,8 +1,11 @@
 //! The transport on loopback, seen from both sides. Here: a node, and messages to send to it.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod pki;
 mod tcp;
+mod tls;
 mod udp;
+mod websocket;
 
 use std::{
     sync::Arc,

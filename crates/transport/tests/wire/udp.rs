@@ -288,7 +288,7 @@ async fn errors_name_the_listener() {
     let taken = node.transport.listeners()[0].to_string();
     for (listen, expected) in [
         (&*taken, format!("cannot listen on {taken}: ")),
-        ("wss:127.0.0.1:0", "cannot listen on wss:127.0.0.1:0: WSS is not supported".to_owned()),
+        ("wss:127.0.0.1:0", "wss:127.0.0.1:0 needs a certificate".to_owned()),
     ] {
         let error = bind_error(listen).await.to_string();
         assert!(error.starts_with(&expected), "{error}");
