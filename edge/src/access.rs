@@ -83,12 +83,38 @@ fn transport_param(flow: &Flow) -> &'static str {
         Udp => "",
         Tcp => ";transport=tcp",
         Tls => ";transport=tls",
-        Ws => ";transport=ws",
-        Wss => ";transport=wss",
+        // RFC 7118 §5.2 knows one value for both.
+        Ws | Wss => ";transport=ws",
     }
 }
 
 /// True when the URI's user part is one of the cluster's tokens.
 pub fn is_token(uri: &Uri<'_>, keys: &Keys) -> bool {
     uri.user.is_some_and(|user| keys.verify(user.as_bytes()).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use transport::Protocol::{Tcp, Tls, Udp, Ws, Wss};
+
+    /// RFC 7118 §5.2: `ws` is the value for plain and secure WebSocket.
+    #[test]
+    fn a_record_route_names_the_transport_of_its_flow() {
+        let keys = Keys::random([7; 32]);
+        let settings = Settings::new("edge-1".to_owned(), None, Vec::new(), &[], Vec::new(), keys);
+        let (local, remote) = ("192.0.2.1:5060".parse().unwrap(), "198.51.100.1:40000".parse().unwrap());
+        for (protocol, parameter) in [
+            (Udp, ""),
+            (Tcp, ";transport=tcp"),
+            (Tls, ";transport=tls"),
+            (Ws, ";transport=ws"),
+            (Wss, ";transport=ws"),
+        ] {
+            let flow = Flow { protocol, local, remote, connection: u64::from(protocol.is_reliable()) };
+            let value = record_route(&flow, &settings);
+            let value = std::str::from_utf8(&value).unwrap();
+            assert!(value.ends_with(&format!("@192.0.2.1:5060{parameter};lr>")), "{value}");
+        }
+    }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use node::config::{ConfigError, Secret, Span, host_name};
-use transport::Listen;
 use transport::token::Keys;
+use transport::{CertificateFiles, Listen};
 
 use crate::network::Network;
 
@@ -19,7 +19,7 @@ node::settings! {
     pub struct Config {
         /// Unique name of this edge, also the host in Path unless `EDGE_ADVERTISE` is set.
         name: String = host_name() => "host name",
-        /// Sockets towards the user agents: `udp:ADDRESS:PORT` and `tcp:…`, IPv4 or `[IPv6]`.
+        /// Sockets towards the user agents: `udp:ADDRESS:PORT`, `tcp:…`, `tls:…`, `ws:…`, `wss:…`, IPv4 or `[IPv6]`.
         listen: Vec<Socket> = vec![socket("udp:0.0.0.0:5060"), socket("tcp:0.0.0.0:5060")],
         /// Public `host` or `host:port` put into Path, Record-Route and Via.
         advertise: Option<String> = None => "derived from the socket",
@@ -33,6 +33,13 @@ node::settings! {
         link_key: Option<PathBuf> = None => "as above",
         /// Keys of the flow tokens, the same on all edges: `current[,previous]`, base64 of at least 32 bytes each.
         flow_keys: Secret = Secret::default() => "random, with a warning: flows do not survive a restart",
+        /// PEM files with the certificates of `tls:` and `wss:`, each with its chain. The name that the UA asks for chooses;
+        /// the first is for all others. SIGHUP reads them again.
+        tls_cert: Vec<PathBuf> = Vec::new(),
+        /// PEM files with their private keys, in the same order.
+        tls_key: Vec<PathBuf> = Vec::new(),
+        /// Pages that may open a WebSocket, as browsers name them in `Origin`: `https://phone.example.com`.
+        ws_origins: Vec<String> = Vec::new() => "every page",
         /// Networks and addresses whose Path and identity headers are kept.
         trusted_peers: Vec<Network> = Vec::new(),
         /// Largest number of streams, and of streams from one address.
@@ -97,7 +104,33 @@ impl Config {
         if !self.flow_keys.is_empty() {
             self.keys([0; 32])?;
         }
-        Ok(())
+        self.check_certificates()
+    }
+
+    /// A secure listener needs certificates, and each of them its key.
+    fn check_certificates(&self) -> Result<(), ConfigError> {
+        let Some(socket) = self.listen.iter().find(|socket| socket.0.protocol.is_secure()) else {
+            return Ok(());
+        };
+        let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
+        let (name, problem) = if certificates == 0 {
+            ("TLS_CERT", format!("needed by {socket} in {PREFIX}LISTEN"))
+        } else if certificates != keys {
+            let problem =
+                format!("{keys} of them, but {PREFIX}TLS_CERT names {certificates}: one for each is needed");
+            ("TLS_KEY", problem)
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::new(format!("{PREFIX}{name}"), problem))
+    }
+
+    /// The certificates of `tls:` and `wss:`.
+    pub fn certificates(&self) -> Vec<CertificateFiles> {
+        let pairs = self.tls_cert.iter().zip(&self.tls_key);
+        pairs
+            .map(|(certificate, key)| CertificateFiles { certificate: certificate.clone(), key: key.clone() })
+            .collect()
     }
 }
 

@@ -9,12 +9,12 @@ use node::config::ConfigError;
 use node::exit::Failure;
 use node::metrics::Registry;
 use node::shard::{self, Inbox};
-use node::shutdown::Shutdown;
+use node::shutdown::{self, Reloads, Shutdown};
 use node::{clock, runtime};
 use proto::Hello;
 use transaction::Timers;
-use transport::Transport;
 use transport::token::Keys;
+use transport::{CertificatePart, Transport};
 
 use crate::config::{Config, PREFIX};
 use crate::driver::Driver;
@@ -32,6 +32,7 @@ const REPORT: Duration = Duration::from_secs(1);
 ///
 /// A setting that cannot work, or a socket that cannot be opened, named by its variable.
 pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let reloads = shutdown::reloads().map_err(|error| Failure::unavailable(&error))?;
     let seed = clock::seed();
     let keys = config.keys(clock::seed())?;
     let registry = Registry::new("edge");
@@ -70,6 +71,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         shards.push(tokio::spawn(async move { drop(run.await) }));
     }
     tokio::spawn(report(intake.inboxes.clone()));
+    tokio::spawn(reload(reloads, transport.clone(), shutdown.clone()));
     tracing::info!(edge = config.name, admin = %admin.address(), "edge is up");
 
     let stopped = shutdown.clone();
@@ -105,15 +107,50 @@ async fn bind(config: &Config, intake: &Arc<Intake>) -> Result<Transport, Failur
         max_connections: config.max_connections,
         max_connections_per_source: config.max_connections_per_source,
         idle_timeout: config.idle_timeout.duration(),
+        certificates: config.certificates(),
+        ws_origins: config.ws_origins.clone(),
         ..transport::Config::default()
     };
-    let transport = transport::bind(sockets, Arc::clone(intake), clock::now, epoch())
-        .await
-        .map_err(|error| ConfigError::new(format!("{PREFIX}LISTEN"), error))?;
+    let transport =
+        transport::bind(sockets, Arc::clone(intake), clock::now, epoch()).await.map_err(in_setting)?;
     for listener in transport.listeners() {
         tracing::info!(%listener, "listening");
     }
     Ok(transport)
+}
+
+/// Which variable an error of the transport is about.
+fn in_setting(error: transport::Error) -> ConfigError {
+    let variable = match &error {
+        transport::Error::Bind { .. } => "LISTEN",
+        transport::Error::NoCertificate { .. } => "TLS_CERT",
+        transport::Error::Certificate(error) => variable_of(error.part),
+    };
+    ConfigError::new(format!("{PREFIX}{variable}"), error)
+}
+
+const fn variable_of(part: CertificatePart) -> &'static str {
+    match part {
+        CertificatePart::Certificate => "TLS_CERT",
+        CertificatePart::Key => "TLS_KEY",
+    }
+}
+
+/// Reads the certificates again whenever the process is asked to.
+async fn reload(mut reloads: Reloads, transport: Transport, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = reloads.next() => {}
+            () = shutdown.stopped() => return,
+        }
+        match transport.reload_certificates() {
+            Ok(()) => tracing::info!("certificates are read again"),
+            Err(error) => {
+                let variable = variable_of(error.part);
+                tracing::error!("{PREFIX}{variable}: {error}; the old certificates stay in use");
+            }
+        }
+    }
 }
 
 fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Links, Failure> {

@@ -110,6 +110,21 @@ fn a_socket_that_cannot_be_opened_names_its_variable() {
 }
 
 #[test]
+fn a_secure_listener_without_a_usable_certificate_names_its_variable() {
+    let no_file = ("EDGE_TLS_CERT", "/no/such/cert.pem");
+    let key = ("EDGE_TLS_KEY", "/no/such/key.pem");
+    for listen in ["tls:127.0.0.1:0", "udp:127.0.0.1:0,wss:127.0.0.1:0"] {
+        let listen = ("EDGE_LISTEN", listen);
+        for arguments in [&["--check"][..], &[]] {
+            run(arguments, &[listen]).fails(&[78], "EDGE_TLS_CERT: needed by ");
+            run(arguments, &[listen, no_file]).fails(&[78], "EDGE_TLS_KEY: ");
+        }
+        let ended = run(&[], &[listen, no_file, key, ("EDGE_FLOW_KEYS", KEY)]);
+        ended.fails(&[78], "EDGE_TLS_CERT: /no/such/cert.pem: ");
+    }
+}
+
+#[test]
 fn an_incomplete_certificate_names_what_is_missing() {
     let settings = [("EDGE_LISTEN", "udp:127.0.0.1:0"), ("EDGE_LINK_CERT", "node.pem")];
     run(&[], &settings).fails(&[78], "LINK_CA");
