@@ -1,16 +1,21 @@
-//! The life of every request but REGISTER in a core: who asks, where the callee is, one branch for each binding.
+//! The life of every request but REGISTER in a core: who asks, where the callee is, one branch for each
+//! UA of his.
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use location::{Answer, Query, User};
 use proxy::context::{Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
 use registrar::Record;
-use sip::{Aor, Reject, Request, Response, StatusCode};
+use sip::{Aor, Name, Reject, Request, Response, StatusCode};
 use transaction::ServerId;
 
 use crate::auth::Role;
+use crate::callee::{Callee, Who};
+use crate::edges::Way;
 use crate::engine::Core;
+use crate::in_dialog::Detour;
 use crate::pending::Pending;
 use crate::routing;
 use crate::signature;
@@ -20,24 +25,25 @@ use crate::signature;
 #[derive(Debug)]
 pub(crate) struct Call {
     id: ServerId,
-    callee: Aor,
+    callee: Callee,
     /// Who must be proven to be the caller, if anybody.
     caller: Option<Aor>,
+    /// Inside a dialog: the way that the Route still offers when the store does not answer.
+    by_route: Option<Target>,
     /// The callee has no binding; is there such a user at all?
     looking_for_user: bool,
 }
 
 impl Core {
-    /// Inside a dialog the Route set says it all (§16.5, first rule).
-    pub(crate) fn forward_in_dialog(&mut self, id: ServerId, request: Request, loop_hash: u64, now: Instant) {
-        let target = Target::new(request.uri.clone(), 0);
-        let response = self.context(request);
-        self.open(id, response, loop_hash);
-        self.step(id, now, |context, now, out| context.start(TargetSet::one(target), now, out));
-    }
-
     /// A request for an address of ours.
-    pub(crate) fn call(&mut self, id: ServerId, request: Request, callee: Aor, loop_hash: u64, now: Instant) {
+    pub(crate) fn call(
+        &mut self,
+        id: ServerId,
+        request: Request,
+        callee: Callee,
+        loop_hash: u64,
+        now: Instant,
+    ) {
         let claimed = self.caller(&request).and_then(|caller| match caller {
             Some(caller) => {
                 let at = self.moment(now);
@@ -54,16 +60,26 @@ impl Core {
             }
         };
         let mut request = request;
+        let by_route = self.by_route(&request);
         // A Route that an outsider composed for a new request is not ours to follow, nor is its proof (§22.3).
-        request.headers.remove(sip::Name::Route);
+        request.headers.remove(Name::Route);
         let response = self.context(request);
-        self.open(id, response, loop_hash);
+        self.open(id, response, loop_hash, Detour::None);
         let (caller, user) = match claimed {
             Some((caller, user)) => (Some(caller), Some(user)),
             None => (None, None),
         };
-        let query = Query::Load { aor: callee.clone(), user };
-        self.ask(query, Pending::Call(Box::new(Call { id, callee, caller, looking_for_user: false })));
+        let query = Query::Load { aor: callee.aor.clone(), user };
+        let call = Call { id, callee, caller, by_route, looking_for_user: false };
+        self.ask(query, Pending::Call(Box::new(call)));
+    }
+
+    /// The way of a request inside a dialog by its Route, if that names an edge with a link.
+    fn by_route(&self, request: &Request) -> Option<Target> {
+        request.to_tag()?;
+        let (Way::Edge(_), dead) = self.edges.past_the_dead(request) else { return None };
+        let route = request.headers.values(Name::Route).skip(dead).map(Bytes::copy_from_slice).collect();
+        Some(Target { route, ..Target::new(request.uri.clone(), 0) })
     }
 
     /// Who must prove to be the caller: the owner of a From address in one of our domains.
@@ -78,7 +94,7 @@ impl Core {
         Ok(Some(Aor::of(&from)?))
     }
 
-    fn context(&mut self, request: Request) -> ResponseContext {
+    pub(crate) fn context(&mut self, request: Request) -> ResponseContext {
         let to_tag = self.layer.ids().tag();
         ResponseContext::new(request, to_tag, Options::default())
     }
@@ -90,19 +106,32 @@ impl Core {
 
     /// A CANCEL that matches no INVITE here: the core that forwarded it is gone. The cores' branches are computed, so the
     /// phones that ring can be cancelled all the same (§16.10 has a proxy without a context forward it statelessly).
-    pub(crate) fn cancel_for_another(&mut self, id: ServerId, request: Request, callee: Aor, now: Instant) {
+    pub(crate) fn cancel_for_another(
+        &mut self,
+        id: ServerId,
+        request: Request,
+        callee: Callee,
+        now: Instant,
+    ) {
         let tag = self.layer.ids().tag();
         self.respond(id, Response::to(&request, StatusCode::OK, Some(&tag)), now);
-        self.ask(Query::Load { aor: callee, user: None }, Pending::Cancel(Box::new(request)));
+        let query = Query::Load { aor: callee.aor.clone(), user: None };
+        self.ask(query, Pending::Cancel(Box::new((request, callee))));
     }
 
-    /// Where the INVITE may have gone: to every binding.
-    pub(crate) fn on_cancel_answer(&mut self, request: &Request, answer: Answer, now: Instant) {
+    /// Where the INVITE may have gone: to every binding of the callee.
+    pub(crate) fn on_cancel_answer(
+        &mut self,
+        request: &Request,
+        callee: &Callee,
+        answer: Answer,
+        now: Instant,
+    ) {
         let Answer::Loaded { record, .. } = answer else { return };
         let loop_hash = signature::loop_hash(request);
         let mut request = request.clone();
-        request.headers.remove(sip::Name::Route);
-        for target in routing::every_target(&record, self.unix(now)) {
+        request.headers.remove(Name::Route);
+        for target in callee.targets(&record, &request, self.unix(now)) {
             if let Ok(copy) = proxy::branch::copy(&request, &target) {
                 self.send_stateless(copy, loop_hash);
             }
@@ -124,6 +153,10 @@ impl Core {
             Answer::Credentials(known) if call.looking_for_user => {
                 let status = if known.is_some() { routing::UNAVAILABLE } else { routing::NOT_FOUND };
                 self.refuse(call.id, &Reject::new(status), now);
+            }
+            Answer::Unavailable if call.by_route.is_some() => {
+                let targets = call.by_route.into_iter().collect();
+                self.step(call.id, now, |context, now, out| context.start(targets, now, out));
             }
             Answer::Credentials(_) | Answer::Saved { .. } | Answer::Conflict | Answer::Unavailable => {
                 let reject = self.unavailable();
@@ -151,12 +184,21 @@ impl Core {
 
     /// §16.5 and §16.6: the target set, and a branch for each of the first group.
     fn fork(&mut self, mut call: Box<Call>, record: &Record, now: Instant) {
-        let targets = routing::targets(record, self.unix(now));
+        let Some(context) = self.contexts.get(&call.id) else { return };
+        let targets = call.callee.targets(record, context.response.request(), self.unix(now));
         if targets.is_empty() {
+            if let Some(status) = call.callee.missing() {
+                return self.refuse(call.id, &Reject::new(status), now);
+            }
             call.looking_for_user = true;
-            let callee = User { name: call.callee.user().to_owned(), realm: call.callee.domain().to_owned() };
+            let Callee { aor, .. } = &call.callee;
+            let callee = User { name: aor.user().to_owned(), realm: aor.domain().to_owned() };
             return self.ask(Query::Credentials(callee), Pending::Call(call));
         }
+        if call.callee.who == Who::RemoteTarget {
+            self.counters.detours += 1;
+        }
+        let targets: TargetSet = targets.into_iter().collect();
         self.step(call.id, now, |context, now, out| context.start(targets, now, out));
     }
 

@@ -20,6 +20,8 @@ pub struct Counters {
     pub conflicts: u64,
     /// Branches whose edge has no link.
     pub no_edge: u64,
+    /// Requests inside a dialog whose Route led nowhere, sent where the UA has registered since.
+    pub detours: u64,
     /// Responses of a dead core's calls, passed on.
     pub passed_responses: u64,
     /// Responses that matched nothing and were dropped (RFC 6026 §7.3).

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use link::PeerId;
-use sip::{NameAddr, Request};
+use sip::{Name, NameAddr, Request};
 
 /// The edges with a link to this core, and the names of those that had one.
 #[derive(Debug, Default)]
@@ -67,6 +67,26 @@ impl Edges {
             Ok(uri) => self.by_host(uri.host_port()),
             Err(_) => Way::Foreign,
         }
+    }
+
+    /// True when the edge that a Path or Route element names has a link.
+    pub fn lives(&self, element: &[u8]) -> bool {
+        let uri = NameAddr::parse(element).and_then(|addr| addr.parsed_uri());
+        uri.is_ok_and(|uri| matches!(self.by_host(uri.host_port()), Way::Edge(_)))
+    }
+
+    /// Where the Route leads when the edges that have died are left out, and how many of them stand above. Their
+    /// entries name flows that are gone.
+    pub fn past_the_dead(&self, request: &Request) -> (Way, usize) {
+        let mut dead = 0;
+        for element in request.headers.values(Name::Route) {
+            let uri = NameAddr::parse(element).and_then(|addr| addr.parsed_uri());
+            match uri.map_or(Way::Foreign, |uri| self.by_host(uri.host_port())) {
+                Way::Dead => dead += 1,
+                way @ (Way::None | Way::Edge(_) | Way::Foreign) => return (way, dead),
+            }
+        }
+        (if dead > 0 { Way::Dead } else { Way::None }, dead)
     }
 
     /// Which edge a `host` or `host:port` names. Siblings that share an address are equal: the first will do.

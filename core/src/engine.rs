@@ -2,7 +2,7 @@
 //!
 //! A request gets its server transaction first; then come the questions, each as an output, each answer as an input.
 //! So a CANCEL that overtakes a lookup and a store that never answers are ordinary inputs. The journey of a REGISTER
-//! continues in `register`, that of every other request in `calls`.
+//! continues in `register`, that of requests inside a dialog in `in_dialog`, that of every other one in `calls`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use link::PeerId;
 use location::{Answer, Query};
-use proxy::context::{Action, BranchId, ResponseContext};
+use proxy::context::{Action, BranchId, Failure, ResponseContext};
 use proxy::{branch, validate};
 use registrar::UnixTime;
 use sip::{Message, Method, Name, Reject, Request, Response, StatusCode};
@@ -19,6 +19,7 @@ use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use crate::auth::{self, Auth, Moment};
 use crate::counters::Counters;
 use crate::edges::{Edges, Way};
+use crate::in_dialog::{self, Detour, End, FLOW_FAILED};
 use crate::nonce::Nonces;
 use crate::pending::Pending;
 use crate::routing::{self, Destination};
@@ -113,6 +114,7 @@ pub struct Core {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) response: ResponseContext,
+    pub(crate) detour: Detour,
     loop_hash: u64,
     clients: Vec<(BranchId, ClientId)>,
 }
@@ -196,11 +198,11 @@ impl Core {
         match event {
             Event::Request { id, request, from } => self.on_request(id, request, from, now),
             Event::Cancel { invite, .. } => self.on_cancel(invite, now),
-            Event::Ack { request, .. } => self.on_ack(&request),
+            Event::Ack { request, .. } => self.on_ack(request),
             Event::Response { id, response } => self.on_response(id, response, now),
             Event::StrayResponse { response, .. } => self.on_stray(response),
-            Event::Timeout { id } => self.on_failure(id, proxy::context::Failure::Timeout, now),
-            Event::TransportError { id } => self.on_failure(id, proxy::context::Failure::NoRoute, now),
+            Event::Timeout { id } => self.on_failure(id, Failure::Timeout, now),
+            Event::TransportError { id } => self.on_failure(id, Failure::NoRoute, now),
             Event::ClientEnded { id } => {
                 self.branches.remove(&id);
             }
@@ -213,8 +215,8 @@ impl Core {
         self.counters.request(&request.method);
         let loop_hash = signature::loop_hash(&request);
         match self.admit(&request, loop_hash) {
-            Ok(Destination::Registered(aor)) if request.method == Method::Cancel => {
-                self.cancel_for_another(id, request, aor, now);
+            Ok(Destination::Registered(callee)) if request.method == Method::Cancel => {
+                self.cancel_for_another(id, request, callee, now);
             }
             Ok(_) if request.method == Method::Cancel => {
                 // §9.2: nothing of ours that it could mean
@@ -225,8 +227,8 @@ impl Core {
                 let tag = self.layer.ids().tag();
                 self.respond(id, routing::answer(&request, &tag), now);
             }
-            Ok(Destination::Edge(_)) => self.forward_in_dialog(id, request, loop_hash, now),
-            Ok(Destination::Registered(aor)) => self.call(id, request, aor, loop_hash, now),
+            Ok(Destination::Edge { dead, .. }) => self.forward_in_dialog(id, request, dead, loop_hash, now),
+            Ok(Destination::Registered(callee)) => self.call(id, request, callee, loop_hash, now),
             Err(reject) => self.reject(id, &request, &reject, now),
         }
     }
@@ -256,8 +258,8 @@ impl Core {
     }
 
     /// Remembers a request as being forwarded.
-    pub(crate) fn open(&mut self, id: ServerId, response: ResponseContext, loop_hash: u64) {
-        self.contexts.insert(id, Context { response, loop_hash, clients: Vec::new() });
+    pub(crate) fn open(&mut self, id: ServerId, response: ResponseContext, loop_hash: u64, detour: Detour) {
+        self.contexts.insert(id, Context { response, detour, loop_hash, clients: Vec::new() });
     }
 
     /// Steps one context and does what it asks for.
@@ -311,12 +313,12 @@ impl Core {
     /// §16.6 steps 7 to 10: the edge that the copy's own Route names, our signed Via, and off it goes. Without a
     /// link the branch fails at once: the caller does not wait for a dead edge.
     fn launch(&mut self, id: ServerId, branch: BranchId, mut request: Request, now: Instant) {
+        if let Some(Context { detour: Detour::Ways(_), response, .. }) = self.contexts.get(&id) {
+            in_dialog::forget_route(&mut request, response.request());
+        }
         let Way::Edge(edge) = self.edges.by_route(&request) else {
             self.counters.no_edge += 1;
-            self.step(id, now, |context, now, out| {
-                context.on_failure(branch, proxy::context::Failure::NoRoute, now, out);
-            });
-            return;
+            return self.on_broken(id, branch, End::Failed(Failure::NoRoute), now);
         };
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let token = match request.top_via() {
@@ -332,11 +334,17 @@ impl Core {
 
     fn on_response(&mut self, client: ClientId, response: Response, now: Instant) {
         let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        if response.status == FLOW_FAILED {
+            return self.on_broken(id, branch, End::Answered(response), now);
+        }
         self.step(id, now, |context, now, out| context.on_response(branch, response, now, out));
     }
 
-    fn on_failure(&mut self, client: ClientId, failure: proxy::context::Failure, now: Instant) {
+    fn on_failure(&mut self, client: ClientId, failure: Failure, now: Instant) {
         let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        if failure == Failure::NoRoute {
+            return self.on_broken(id, branch, End::Failed(failure), now);
+        }
         self.step(id, now, |context, now, out| context.on_failure(branch, failure, now, out));
     }
 
@@ -377,25 +385,13 @@ impl Core {
         self.layer.send(copy.encode(), EdgeHop(edge), lane);
     }
 
-    /// ACK to a 2xx: no transaction, forwarded by its Route (§16.11).
-    fn on_ack(&mut self, request: &Request) {
-        self.counters.request(&Method::Ack);
-        let copy = branch::copy(request, &proxy::target::Target::new(request.uri.clone(), 0));
-        let (Way::Edge(edge), Ok(mut copy)) = (self.edges.by_route(request), copy) else {
-            self.counters.dropped_acks += 1;
-            return;
-        };
-        let token = self.layer.ids().branch();
-        branch::push_via(&mut copy, "TLS", signature::SENT_BY, &token, branch::loop_hash(request));
-        let lane = transaction::lane(copy.call_id());
-        self.out.push_back(Output::ToEdge { edge, lane, bytes: copy.encode() });
-    }
-
     fn on_answer(&mut self, query: QueryId, answer: Answer, now: Instant) {
         match self.pending.remove(&query) {
             Some(Pending::Register(register)) => self.on_register_answer(register, answer, now),
             Some(Pending::Call(call)) => self.on_call_answer(call, answer, now),
-            Some(Pending::Cancel(request)) => self.on_cancel_answer(&request, answer, now),
+            Some(Pending::Cancel(cancel)) => self.on_cancel_answer(&cancel.0, &cancel.1, answer, now),
+            Some(Pending::Broken(broken)) => self.on_broken_answer(*broken, answer, now),
+            Some(Pending::Ack(ack)) => self.on_ack_answer(*ack, answer, now),
             None => {}
         }
     }

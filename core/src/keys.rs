@@ -58,10 +58,12 @@ impl ClusterKeys {
     /// A key of its own for another purpose, from the current key.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let current = self.keys.first().expect("the constructors put at least one key in");
-        let mut mac = Hmac::<Sha256>::new_from_slice(current).expect("HMAC takes keys of every length");
-        mac.update(b"derive ");
-        mac.update(purpose.as_bytes());
-        mac.finalize().into_bytes().into()
+        derived(current, purpose)
+    }
+
+    /// As [`Self::derive`], from every key, the current one first: for what an earlier key may have sealed.
+    pub fn derive_all(&self, purpose: &str) -> impl Iterator<Item = [u8; 32]> {
+        self.keys.iter().map(move |key| derived(key, purpose))
     }
 
     /// True when one of the keys made this signature. Takes the same time for every signature of the right length.
@@ -69,6 +71,13 @@ impl ClusterKeys {
         let Ok(claimed) = URL_SAFE_NO_PAD.decode(signature) else { return false };
         self.keys.iter().any(|key| bool::from(mac(key, purpose, parts).as_slice().ct_eq(&claimed)))
     }
+}
+
+fn derived(key: &[u8], purpose: &str) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
+    mac.update(b"derive ");
+    mac.update(purpose.as_bytes());
+    mac.finalize().into_bytes().into()
 }
 
 fn mac(key: &[u8], purpose: &str, parts: &[&[u8]]) -> [u8; SIGNATURE * 6 / 8] {

@@ -1,9 +1,10 @@
 //! The core node: authenticates, registers, looks up, forks. Keeps no state that a call or a registration needs.
 //!
-//! [`engine`] decides, purely, with [`register`](self) and [`calls`](self) for the two journeys; [`driver`](self)
+//! [`engine`] decides, purely, with [`register`](self), [`calls`](self) and [`in_dialog`](self) for the journeys of requests; [`driver`](self)
 //! joins it to the links and the store; [`config`] holds what an operator may set; [`command`] are the subcommands.
 
 pub mod auth;
+pub mod callee;
 mod calls;
 pub mod command;
 pub mod config;
@@ -12,6 +13,8 @@ mod driver;
 pub mod edges;
 pub mod engine;
 mod events;
+pub mod gruu;
+mod in_dialog;
 pub mod keys;
 mod metrics;
 pub mod nonce;

@@ -2,7 +2,9 @@
 
 use sip::Request;
 
+use crate::callee::Callee;
 use crate::calls::Call;
+use crate::in_dialog::{Ack, Broken};
 use crate::register::Register;
 
 /// The continuation of one question.
@@ -13,5 +15,9 @@ pub(crate) enum Pending {
     /// Any other request for a registered address.
     Call(Box<Call>),
     /// A CANCEL whose INVITE another core has forwarded.
-    Cancel(Box<Request>),
+    Cancel(Box<(Request, Callee)>),
+    /// A request inside a dialog whose way was broken.
+    Broken(Box<Broken>),
+    /// An ACK to a 2xx whose Route leads nowhere.
+    Ack(Box<Ack>),
 }

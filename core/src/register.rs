@@ -12,6 +12,7 @@ use transaction::ServerId;
 
 use crate::auth::Role;
 use crate::engine::{Core, EdgeHop};
+use crate::gruu;
 use crate::pending::Pending;
 
 /// A REGISTER between two answers of the store.
@@ -122,8 +123,13 @@ impl Core {
     /// §10.3 step 8.
     fn acknowledge(&mut self, register: &Register, record: &Record, now: Instant) {
         self.counters.registered += 1;
-        let tag = self.layer.ids().tag();
-        let response = answer::ok(&register.request, record, &tag, self.unix(now));
+        let (tag, unix) = (self.layer.ids().tag(), self.unix(now));
+        let (keys, ids) = (&self.settings.keys, self.layer.ids());
+        let mint = |instance: &str, epoch: u64| {
+            let random = [ids.u64(), ids.u64()];
+            gruu::mint(keys, &register.aor, instance, epoch, random)
+        };
+        let response = answer::ok(&register.request, record, &register.aor, mint, &tag, unix);
         self.respond(register.id, response, now);
     }
 }

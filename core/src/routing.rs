@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use link::PeerId;
-use proxy::target::{Target, TargetSet};
-use registrar::{Record, UnixTime, select};
-use sip::{Aor, Method, Name, Reject, Request, Response, StatusCode};
+use sip::{Aor, Method, Name, Reject, Request, Response, StatusCode, Uri};
 
+use crate::callee::{Callee, Who};
 use crate::edges::{Edges, Way};
 use crate::settings::Settings;
 
@@ -18,9 +17,14 @@ pub const NOT_FOUND: StatusCode = StatusCode::new(404);
 #[derive(Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Inside a dialog: the edge that the Route set names next.
-    Edge(PeerId),
-    /// To whatever is registered under this address.
-    Registered(Aor),
+    Edge {
+        /// The edge.
+        edge: PeerId,
+        /// Entries above its own that name edges which have died.
+        dead: usize,
+    },
+    /// To what is registered under an address.
+    Registered(Callee),
     /// To the registrar.
     Registrar,
     /// To the domain itself.
@@ -31,18 +35,16 @@ pub enum Destination {
 ///
 /// # Errors
 ///
-/// 403 for a domain that is not ours: this is no open relay. 404 for one of ours without a usable address. 480 when
-/// the Route names an edge without a link (RFC 5626 §11.5: the 430 between proxies is never shown to a UA).
+/// 403 for a domain that is not ours: this is no open relay. 404 for one of ours without a usable address, and for a
+/// GRUU that is none. 480 when the Route names an edge without a link and the UA is none of ours (RFC 5626 §11.5: the 430
+/// between proxies is never shown to a UA).
 pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Result<Destination, Reject> {
-    if request.to_tag().is_some() {
-        match edges.by_route(request) {
-            Way::Edge(edge) => return Ok(Destination::Edge(edge)),
-            Way::Dead => return Err(Reject::new(UNAVAILABLE)),
-            Way::Foreign => return Err(Reject::new(StatusCode::new(403)).because("Foreign Route")),
-            Way::None => {}
-        }
-    }
     let uri = request.request_uri()?;
+    if request.to_tag().is_some()
+        && let Some(destination) = in_dialog(request, &uri, edges, settings)?
+    {
+        return Ok(destination);
+    }
     if !uri.is_sip() {
         // §16.3 step 2: a scheme that cannot be routed
         return Err(Reject::new(StatusCode::new(416)));
@@ -56,7 +58,44 @@ pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Res
     if uri.user.is_none() {
         return Ok(Destination::Ourselves);
     }
-    Ok(Destination::Registered(Aor::of(&uri).map_err(|_| Reject::new(NOT_FOUND))?))
+    if let Some(callee) = Callee::of_gruu(&uri, &settings.keys)? {
+        return Ok(Destination::Registered(callee));
+    }
+    let aor = Aor::of(&uri).map_err(|_| Reject::new(NOT_FOUND))?;
+    Ok(Destination::Registered(Callee::everybody(aor)))
+}
+
+/// A request inside a dialog: by the GRUU that its remote target is (RFC 5627 §6.1), by its Route, or by whose contact
+/// its remote target is. `None`: it names an address of ours, as any request outside may.
+fn in_dialog(
+    request: &Request,
+    uri: &Uri<'_>,
+    edges: &Edges,
+    settings: &Settings,
+) -> Result<Option<Destination>, Reject> {
+    let (way, dead) = edges.past_the_dead(request);
+    if way == Way::Foreign {
+        return Err(Reject::new(StatusCode::new(403)).because("Foreign Route"));
+    }
+    let is_here = uri.is_sip() && settings.serves(uri);
+    if is_here && let Some(callee) = Callee::of_gruu(uri, &settings.keys)? {
+        return Ok(Some(Destination::Registered(callee)));
+    }
+    match way {
+        Way::Edge(edge) => Ok(Some(Destination::Edge { edge, dead })),
+        Way::Dead => match remote_target(request, settings) {
+            Some(callee) => Ok(Some(Destination::Registered(callee))),
+            None => Err(Reject::new(UNAVAILABLE)),
+        },
+        Way::None | Way::Foreign if is_here => Ok(None),
+        Way::None | Way::Foreign => Ok(remote_target(request, settings).map(Destination::Registered)),
+    }
+}
+
+/// Whose contact the Request-URI may be: the remote party's, which To names in both directions (RFC 3261 §12.2.1.1).
+pub fn remote_target(request: &Request, settings: &Settings) -> Option<Callee> {
+    let aor = Aor::of(&request.to().ok()?.parsed_uri().ok()?).ok()?;
+    settings.owns(&aor).then_some(Callee { aor, who: Who::RemoteTarget })
 }
 
 /// The answer to a request for the domain itself (§11.2 for OPTIONS).
@@ -74,20 +113,4 @@ pub fn answer(request: &Request, to_tag: &str) -> Response {
     );
     response.headers.append(Name::Supported, Bytes::from_static(b"path, outbound"));
     response
-}
-
-/// The target set of an address: each binding with its own Path vector as its own route (RFC 3327 §5.4).
-pub fn targets(record: &Record, now: UnixTime) -> TargetSet {
-    every_target(record, now).collect()
-}
-
-/// As [`targets`], one by one: alternatives of one UA, too.
-pub fn every_target(record: &Record, now: UnixTime) -> impl Iterator<Item = Target> {
-    select::candidates(record, now).into_iter().enumerate().map(|(mark, candidate)| Target {
-        uri: Bytes::copy_from_slice(candidate.binding.contact.as_bytes()),
-        route: candidate.binding.path.iter().map(|hop| Bytes::copy_from_slice(hop.as_bytes())).collect(),
-        q: candidate.binding.q,
-        instance: candidate.instance.map(|instance| Bytes::copy_from_slice(instance.as_bytes())),
-        tag: mark as u64,
-    })
 }

@@ -230,6 +230,7 @@ fn register(host: &Host, aor: &str) {
         path: vec!["<sip:token@edge-1;lr;ob>".to_owned()],
         instance: None,
         reg_id: None,
+        gruu_epoch: 0,
         user_agent: "Phone".to_owned(),
         edge: "edge-1".to_owned(),
         source: "udp:192.0.2.1:5060".to_owned(),

@@ -164,6 +164,7 @@ mod tests {
             path: vec!["<sip:t@edge-1;lr;ob>".to_owned(), "<sip:proxy.example;lr>".to_owned()],
             instance: None,
             reg_id: None,
+            gruu_epoch: 0,
             user_agent: "Phone".to_owned(),
             edge: "edge-1".to_owned(),
             source: "udp:192.0.2.1:5060".to_owned(),

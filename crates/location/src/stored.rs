@@ -78,6 +78,8 @@ struct Stored<'a> {
     instance: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reg_id: Option<u32>,
+    #[serde(skip_serializing_if = "is_zero")]
+    gruu_epoch: u64,
     #[serde(borrow, skip_serializing_if = "str::is_empty")]
     user_agent: Cow<'a, str>,
     #[serde(borrow)]
@@ -102,6 +104,7 @@ impl<'a> Stored<'a> {
             path: Cow::Borrowed(&binding.path),
             instance: binding.instance.as_deref().map(Cow::Borrowed),
             reg_id: binding.reg_id,
+            gruu_epoch: binding.gruu_epoch,
             user_agent: Cow::Borrowed(&binding.user_agent),
             edge: Cow::Borrowed(&binding.edge),
             source: Cow::Borrowed(&binding.source),
@@ -122,6 +125,7 @@ impl<'a> Stored<'a> {
             path: self.path.into_owned(),
             instance: self.instance.map(Cow::into_owned),
             reg_id: self.reg_id,
+            gruu_epoch: self.gruu_epoch,
             user_agent: self.user_agent.into_owned(),
             edge: self.edge.into_owned(),
             source: self.source.into_owned(),
@@ -130,6 +134,10 @@ impl<'a> Stored<'a> {
             written_by: self.written_by.into_owned(),
         }
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// RFC 3261 §20.10: a contact without q.
@@ -152,6 +160,7 @@ mod tests {
             path: vec!["<sip:2@b;lr>".to_owned(), "<sip:1@a;lr;ob>".to_owned()],
             instance: Some("urn:uuid:1".to_owned()),
             reg_id: Some(1),
+            gruu_epoch: (1 << 48) - 1,
             user_agent: "Phone\t1".to_owned(),
             edge: edge.to_owned(),
             source: "udp:192.0.2.1:5060".to_owned(),

@@ -1,19 +1,42 @@
-//! The 200 to a REGISTER, RFC 3261 §10.3 step 8, RFC 3327 §5.3, RFC 5626 §6.
+//! The 200 to a REGISTER, RFC 3261 §10.3 step 8, RFC 3327 §5.3, RFC 5626 §6, RFC 5627 §5.2.
 //!
 //! No Service-Route (RFC 3608 leaves it to local policy): requests of a UA go to the edge that it registered through.
 
 use std::fmt::Write;
 
-use sip::{Contacts, Name, Request, Response, StatusCode};
+use sip::{Aor, Contacts, Name, Request, Response, StatusCode};
 
-use crate::{Binding, Record, UnixTime, outbound};
+use crate::{Binding, Record, UnixTime, gruu, outbound};
 
-/// The response that lists every live binding of `record`, which is the record *after* the request.
-pub fn ok(request: &Request, record: &Record, to_tag: &str, now: UnixTime) -> Response {
+/// The response that lists every live binding of `record`, which is the record of `aor` *after* the request.
+///
+/// `mint` makes the token of a new temporary GRUU for an instance and its epoch. It is asked once for each instance,
+/// and only when the UA supports GRUUs. RFC 5627 §5.2 wants no `gruu` in Supported.
+pub fn ok(
+    request: &Request,
+    record: &Record,
+    aor: &Aor,
+    mut mint: impl FnMut(&str, u64) -> String,
+    to_tag: &str,
+    now: UnixTime,
+) -> Response {
     let mut response = Response::to(request, StatusCode::OK, Some(to_tag));
     let headers = &mut response.headers;
+    let knows_gruus = request.headers.has_token(Name::Supported, gruu::OPTION);
+    let mut temporary: Vec<(&str, String)> = Vec::new();
     for binding in record.live(now) {
-        headers.append(Name::Contact, contact(binding, now));
+        let mut value = contact(binding, now);
+        if let Some(instance) = binding.instance.as_deref().filter(|_| knows_gruus) {
+            if temporary.iter().all(|(known, _)| *known != instance) {
+                let token = mint(instance, binding.gruu_epoch);
+                temporary.push((instance, gruu::temporary(aor, &token)));
+            }
+            let newest = temporary.iter().find(|(known, _)| *known == instance);
+            let newest = newest.map_or("", |(_, newest)| newest);
+            write!(value, ";pub-gruu=\"{}\";temp-gruu=\"{newest}\"", gruu::public(aor, instance))
+                .expect("a string takes whatever is written to it");
+        }
+        headers.append(Name::Contact, value);
     }
     // RFC 3327 §5.3: shown to a UA that knows what it is; the others still get the calls that follow it.
     if request.headers.has_token(Name::Supported, "path") {
@@ -65,6 +88,11 @@ mod tests {
     use super::*;
     use crate::fixture::{NOW, apply, binding, register, request};
 
+    fn answer(request: &Request, record: &Record) -> Response {
+        let aor = Aor::parse("alice@example.com").unwrap();
+        ok(request, record, &aor, |instance, epoch| format!("{}-{epoch}", instance.len()), "tag", NOW)
+    }
+
     fn lines(response: &Response, name: Name) -> Vec<String> {
         response.headers.lines(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
     }
@@ -81,7 +109,7 @@ mod tests {
         over.expires_at = NOW;
         let record = Record { version: 7, bindings: vec![preferred, last_resort, over] };
 
-        let response = ok(&request(""), &record, "tag", NOW);
+        let response = answer(&request(""), &record);
 
         assert_eq!(response.status, StatusCode::OK);
         assert_eq!(response.to_tag(), Some("tag"));
@@ -98,9 +126,9 @@ mod tests {
     #[test]
     fn path_is_shown_to_who_knows_it() {
         let path = "Path: <sip:2@b;lr>, <sip:1@a;lr;ob>\r\nPath: <sip:0@z;lr>\r\n";
-        let shown = ok(&request(&format!("Supported: path\r\n{path}")), &Record::default(), "t", NOW);
+        let shown = answer(&request(&format!("Supported: path\r\n{path}")), &Record::default());
         assert_eq!(lines(&shown, Name::Path), ["<sip:2@b;lr>, <sip:1@a;lr;ob>", "<sip:0@z;lr>"]);
-        let hidden = ok(&request(path), &Record::default(), "t", NOW);
+        let hidden = answer(&request(path), &Record::default());
         assert!(lines(&hidden, Name::Path).is_empty());
     }
 
@@ -117,8 +145,29 @@ mod tests {
         ] {
             let request = register("call", 1, &headers);
             let record = apply(&Record::default(), &request, NOW).unwrap().record;
-            let response = ok(&request, &record, "t", NOW);
+            let response = answer(&request, &record);
             assert_eq!(response.headers.has_token(Name::Require, "outbound"), is_required, "{headers}");
         }
+    }
+
+    #[test]
+    fn gruus_are_shown_to_who_supports_them() {
+        let instance = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
+        let contact = |port, reg_id| {
+            format!("Contact: <sip:a@192.0.2.4:{port}>;+sip.instance=\"<{instance}>\";reg-id={reg_id}\r\n")
+        };
+        let first = apply(&Record::default(), &register("one", 1, &contact(1, 1)), NOW).unwrap().record;
+        let record = apply(&first, &register("two", 1, &contact(2, 2)), NOW).unwrap().record;
+        let epoch = record.bindings[0].gruu_epoch;
+
+        let shown = lines(&answer(&request("Supported: gruu\r\n"), &record), Name::Contact);
+        assert_eq!(shown.len(), 2);
+        for line in shown {
+            assert!(line.contains(&format!(";pub-gruu=\"sip:alice@example.com;gr={instance}\"")), "{line}");
+            let temporary = format!(";temp-gruu=\"sip:tgruu.{}-{epoch}@example.com;gr\"", instance.len());
+            assert!(line.contains(&temporary), "{line}");
+        }
+        let response = answer(&request("Supported: path\r\n"), &record);
+        assert!(lines(&response, Name::Contact).iter().all(|line| !line.contains("gruu")));
     }
 }

@@ -1,4 +1,4 @@
-//! Record + update + now → the next record, RFC 3261 §10.3 steps 6 and 7 and RFC 5626 §6.
+//! Record + update + now → the next record, RFC 3261 §10.3 steps 6 and 7, RFC 5626 §6 and RFC 5627 §5.1.
 //!
 //! All or nothing: either every contact of the request can be processed, or the record stays as it is. Expired
 //! bindings are dropped on the way.
@@ -13,7 +13,7 @@
 use sip::{Reject, StatusCode};
 
 use crate::update::{Set, Update, Wanted, too_many_contacts};
-use crate::{Binding, BindingKey, Origin, Policy, Record, UnixTime};
+use crate::{Binding, BindingKey, Origin, Policy, Record, UnixTime, gruu};
 
 /// What a REGISTER does to a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +143,10 @@ impl<'a> Draft<'a> {
 
     fn take(&mut self, wanted: &Wanted, set: &Set, origin: &Origin<'_>, now: UnixTime) -> Result<(), Reject> {
         let mut next = (wanted.expires > 0).then(|| bind(wanted, set, origin, now));
+        if let Some((next, instance)) = next.as_mut().zip(wanted.instance.as_deref()) {
+            let before = self.slots.iter().map(|slot| slot.before);
+            next.gruu_epoch = gruu::next_epoch(before, instance, wanted.reg_id, set, now);
+        }
         for slot in self.slots.iter_mut().filter(|slot| slot.is_meant_by(wanted)) {
             if slot.before.call_id == set.call_id && slot.before.cseq >= set.cseq {
                 if next.as_ref().is_some_and(|next| is_made_by(slot.before, next)) {
@@ -186,6 +190,7 @@ impl<'a> Draft<'a> {
         }
         events.extend(self.added.iter().map(|binding| Event::Inserted(binding.key())));
         bindings.extend(self.added);
+        gruu::agree(&mut bindings);
         let kind = match (is_changed, is_refreshed) {
             (true, _) => ChangeKind::Changed,
             (false, true) => ChangeKind::Refresh,
@@ -213,6 +218,7 @@ fn bind(wanted: &Wanted, set: &Set, origin: &Origin<'_>, now: UnixTime) -> Bindi
         path: set.path.clone(),
         instance: wanted.instance.clone(),
         reg_id: wanted.reg_id,
+        gruu_epoch: 0,
         user_agent: set.user_agent.clone(),
         edge: origin.edge.to_owned(),
         source: origin.source.to_owned(),

@@ -25,6 +25,9 @@ pub struct Binding {
     pub instance: Option<String>,
     /// Names the flow among those of the instance; only where Outbound applies to the registration (RFC 5626 §6).
     pub reg_id: Option<u32>,
+    /// Names the time in which the temporary GRUUs of its instance hold; the same in all bindings of an instance. It
+    /// grows whenever those given out so far are invalid from now on (RFC 5627 §5.1). 0 without an instance.
+    pub gruu_epoch: u64,
     /// User-Agent of the REGISTER, or empty.
     pub user_agent: String,
     /// Name of the edge that it came through.
@@ -94,7 +97,7 @@ pub struct Record {
 
 impl Record {
     /// The bindings that have not expired.
-    pub fn live(&self, now: UnixTime) -> impl Iterator<Item = &Binding> {
+    pub fn live(&self, now: UnixTime) -> impl Iterator<Item = &Binding> + Clone {
         self.bindings.iter().filter(move |binding| binding.is_live(now))
     }
 }

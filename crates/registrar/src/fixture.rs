@@ -46,6 +46,7 @@ pub(crate) fn binding(contact: &str) -> Binding {
         path: Vec::new(),
         instance: None,
         reg_id: None,
+        gruu_epoch: 0,
         user_agent: String::new(),
         edge: ORIGIN.edge.to_owned(),
         source: ORIGIN.source.to_owned(),

@@ -1,4 +1,4 @@
-//! The registrar, RFC 3261 §10.3, with Path (RFC 3327) and Outbound (RFC 5626).
+//! The registrar, RFC 3261 §10.3, with Path (RFC 3327), Outbound (RFC 5626) and GRUUs (RFC 5627).
 //!
 //! A REGISTER is four pure steps, and between two of them stands whatever stores records:
 //!
@@ -17,6 +17,7 @@
 pub mod answer;
 pub mod apply;
 mod binding;
+pub mod gruu;
 mod outbound;
 mod policy;
 pub mod select;

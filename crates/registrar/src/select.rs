@@ -32,6 +32,22 @@ pub fn by_contact<'a>(record: &'a Record, uri: &Uri<'_>, now: UnixTime) -> Optio
     record.live(now).filter(|binding| binding.reaches(uri)).max_by_key(|binding| binding.updated_at)
 }
 
+/// Every way to a UA instance, in the order of [`candidates`]: what a GRUU stands for (RFC 5627 §6.1).
+pub fn of_instance<'a>(record: &'a Record, instance: &str, now: UnixTime) -> Vec<Candidate<'a>> {
+    let mut found = candidates(record, now);
+    found.retain(|candidate| candidate.instance == Some(instance));
+    found
+}
+
+/// Every way to the UA that has registered this contact: all flows of its instance, or the one binding.
+pub fn of_contact<'a>(record: &'a Record, uri: &Uri<'_>, now: UnixTime) -> Vec<Candidate<'a>> {
+    match by_contact(record, uri, now) {
+        Some(Binding { instance: Some(instance), .. }) => of_instance(record, instance, now),
+        Some(binding) => vec![Candidate { binding, instance: None }],
+        None => Vec::new(),
+    }
+}
+
 /// The newest live binding of a UA instance.
 pub fn by_instance<'a>(record: &'a Record, instance: &str, now: UnixTime) -> Option<&'a Binding> {
     let is_its = |binding: &&Binding| binding.instance.as_deref() == Some(instance);
@@ -89,5 +105,19 @@ mod tests {
         assert_eq!(by_contact(&record, &uri("sip:over@192.0.2.3"), NOW), None);
         assert_eq!(by_instance(&record, "urn:uuid:1", NOW).unwrap().reg_id, Some(2));
         assert_eq!(by_instance(&record, "urn:uuid:2", NOW), None);
+    }
+
+    #[test]
+    fn a_contact_leads_to_every_flow_of_its_instance() {
+        let record = record();
+        let flows = |text: &'static str| -> Vec<_> {
+            let uri = Uri::parse(text.as_bytes()).unwrap();
+            of_contact(&record, &uri, NOW).iter().map(|found| found.binding.reg_id).collect()
+        };
+        assert_eq!(flows("sip:a@192.0.2.2"), [Some(2), Some(1)]);
+        assert_eq!(flows("sip:b@192.0.2.4"), [None]);
+        assert!(flows("sip:over@192.0.2.3").is_empty());
+        assert_eq!(of_instance(&record, "urn:uuid:1", NOW).len(), 2);
+        assert!(of_instance(&record, "urn:uuid:2", NOW).is_empty());
     }
 }

@@ -1,10 +1,10 @@
-//! A REGISTER read and checked, RFC 3261 §10.3 steps 1, 2, 5 and 6, with RFC 3327 §5.3 and RFC 5626 §6.
+//! A REGISTER read and checked, RFC 3261 §10.3 steps 1, 2, 5 and 6, with RFC 3327 §5.3, RFC 5626 §6 and RFC 5627 §5.1.
 //!
 //! What comes out is valid in itself; whether it fits the record is the business of [`crate::apply`].
 
 use sip::{Aor, Contact, Contacts, Host, Name, NameAddr, Reject, Request, StatusCode, Uri};
 
-use crate::{BindingKey, Policy, outbound};
+use crate::{BindingKey, Policy, gruu, outbound};
 
 /// What a REGISTER asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub fn address_of_record(request: &Request, serves: impl Fn(&str) -> bool) -> Re
 ///
 /// # Errors
 /// 420 for an extension that is not understood, 400 for an invalid list of contacts or Path, 423 for an interval
-/// that is too brief, 403 for more contacts than an address-of-record may have, 439 when the UA wants Outbound and
+/// that is too brief, 403 for more contacts than an address-of-record may have or one that leads back to it, 439 when the UA wants Outbound and
 /// its first hop does not offer it.
 pub fn read(request: &Request, policy: &Policy) -> Result<Update, Reject> {
     require(request)?;
@@ -116,6 +116,7 @@ pub fn read(request: &Request, policy: &Policy) -> Result<Update, Reject> {
     let contacts =
         contacts.iter().map(|c| wanted(c, request, policy, has_outbound)).collect::<Result<Vec<_>, _>>()?;
     check_together(&contacts)?;
+    check_instances(request, &contacts)?;
     Ok(Update::Set(Set { call_id, cseq, path: path(request)?, user_agent: user_agent(request), contacts }))
 }
 
@@ -192,6 +193,16 @@ fn granted(asked: Option<u32>, policy: &Policy) -> Result<u32, Reject> {
     Ok(asked.min(policy.max_expires))
 }
 
+/// RFC 5627 §5.1: what has an instance-id gets a GRUU, and must not lead back to it.
+fn check_instances(request: &Request, contacts: &[Wanted]) -> Result<(), Reject> {
+    let named = contacts.iter().filter(|contact| contact.instance.is_some() && contact.expires > 0);
+    for contact in named {
+        let aor = Aor::of(&request.to()?.parsed_uri()?)?;
+        gruu::check_contact(&Uri::parse(contact.contact.as_bytes())?, &aor)?;
+    }
+    Ok(())
+}
+
 fn check_together(contacts: &[Wanted]) -> Result<(), Reject> {
     let kept = contacts.iter().filter(|contact| contact.expires > 0);
     // RFC 5626 §6: a flow can carry one contact only.
@@ -231,12 +242,13 @@ fn text(bytes: &[u8], what: &'static str) -> Result<String, Reject> {
     Ok(text.to_owned())
 }
 
-/// The parameters without `expires` and `q`, which the registrar writes itself; on one line.
+/// The parameters without those that the registrar writes itself; on one line. RFC 5627 §5.1: a UA cannot suggest a
+/// GRUU.
 fn kept_params(written: &str) -> String {
     let mut kept = String::with_capacity(written.len());
     for param in split_params(written) {
         let name = param.split('=').next().unwrap_or_default().trim();
-        if name.is_empty() || name.eq_ignore_ascii_case("expires") || name.eq_ignore_ascii_case("q") {
+        if name.is_empty() || WRITTEN_HERE.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             continue;
         }
         kept.push(';');
@@ -265,7 +277,9 @@ fn split_params(written: &str) -> impl Iterator<Item = &str> {
 const BAD_REQUEST: StatusCode = StatusCode::new(400);
 const NOT_FOUND: StatusCode = StatusCode::new(404);
 /// Option tags that a REGISTER may require of this registrar.
-const UNDERSTOOD: [&str; 2] = ["path", outbound::OPTION];
+const UNDERSTOOD: [&str; 3] = ["path", outbound::OPTION, gruu::OPTION];
+/// Contact parameters of which the request's value is read, or ignored, but not kept.
+const WRITTEN_HERE: [&str; 4] = ["expires", "q", "pub-gruu", "temp-gruu"];
 const HOUR: u32 = 3_600;
 /// Characters of a User-Agent that are kept: enough to tell models and versions apart.
 const USER_AGENT_LENGTH: usize = 128;

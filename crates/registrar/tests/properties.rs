@@ -240,7 +240,8 @@ proptest! {
             let request = request(step);
             let Ok(change) = register(&record, &request, now) else { continue };
             record = change.record;
-            let response = answer::ok(&request, &record, "tag", UnixTime(now));
+            let aor = sip::Aor::parse("alice@example.com").expect("an address");
+            let response = answer::ok(&request, &record, &aor, |_, _| String::new(), "tag", UnixTime(now));
             let Ok(listed) = Contacts::parse(response.headers.values(Name::Contact)) else {
                 return Err(proptest::test_runner::TestCaseError::fail("unreadable Contact"));
             };

@@ -33,6 +33,7 @@ pub(crate) fn binding(contact: &str, edge: &str, at: UnixTime) -> Binding {
         path: vec![format!("<sip:token@{edge};lr;ob>"), "<sip:\u{e9}'\"%00@b;lr>".to_owned()],
         instance: Some("urn:uuid:1".to_owned()),
         reg_id: Some(1),
+        gruu_epoch: 7,
         user_agent: "Phone".to_owned(),
         edge: edge.to_owned(),
         source: "udp:192.0.2.1:5060".to_owned(),
