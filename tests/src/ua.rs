@@ -161,6 +161,8 @@ pub struct Ua {
     pub profile: Profile,
     /// What it does with calls from now on.
     pub answer: Answer,
+    /// The GRUU that it gives as its contact in dialogs, if any (RFC 5627 §3.3).
+    pub gruu: Option<String>,
     /// False: it hears and says nothing, like a phone without power.
     pub is_on: bool,
     /// Everything that came.
@@ -198,6 +200,7 @@ impl Ua {
         Self {
             profile,
             answer: Answer::after_ms(1_000),
+            gruu: None,
             is_on: true,
             heard: Vec::new(),
             calls: Vec::new(),
@@ -231,6 +234,11 @@ impl Ua {
     /// The URI of its Contact.
     pub fn contact(&self) -> String {
         format!("sip:{}@{}", self.profile.user, self.profile.host)
+    }
+
+    /// The URI of its Contact inside dialogs.
+    pub(crate) fn target(&self) -> String {
+        self.gruu.clone().unwrap_or_else(|| self.contact())
     }
 
     /// Time goes on.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rsip::{Headers, Method, Response};
 
-use super::message::{branch, cseq, first, header, lines, param, request};
+use super::message::{branch, cseq, first, header, lines, param, request, without_gr};
 use super::{Call, CallOptions, Cancel, Challenge, LIFETIME, Outcome, T1, T2, T4, Ua};
 
 /// What the answer is for.
@@ -87,7 +87,7 @@ impl Ua {
         let call = call.clone();
         let branch = self.fresh_branch();
         let mut headers = self.request_headers(&call, &branch, "INVITE");
-        headers.push(header("Contact", format!("<{}>", self.contact())));
+        headers.push(header("Contact", format!("<{}>", self.target())));
         headers.push(header("Supported", "outbound"));
         if let Some(challenge) = self.proxy.as_mut() {
             let answer = challenge.answer(&self.profile.user, &self.profile.password, "INVITE", &call.target);
@@ -397,7 +397,10 @@ impl Ua {
 
 /// §17.1.1.3.
 fn ack_for(invite: &str, response: &Response) -> String {
-    let invite = rsip::Request::try_from(invite).expect("the UA has built it with rsip");
+    let uri = invite.split(' ').nth(1).unwrap_or_default();
+    let bare = without_gr(uri).0;
+    let invite = invite.replacen(uri, bare, 1);
+    let invite = rsip::Request::try_from(invite.as_str()).expect("the UA has built it with rsip");
     let headers = vec![
         header("Via", first(&invite.headers, "Via")),
         header("Max-Forwards", "70"),
@@ -408,7 +411,7 @@ fn ack_for(invite: &str, response: &Response) -> String {
     ];
     let routes = lines(&invite.headers, "Route").into_iter().map(|route| header("Route", route));
     let headers = headers.into_iter().chain(routes).chain([header("Content-Length", "0")]).collect();
-    request(Method::Ack, &invite.uri.to_string(), headers)
+    request(Method::Ack, uri, headers)
 }
 
 /// The To tag of a response; empty when there is none.

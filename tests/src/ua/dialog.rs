@@ -165,7 +165,7 @@ impl Ua {
         ];
         headers.extend(dialog.route.iter().map(|route| header("Route", route.clone())));
         if method == Method::Invite {
-            headers.push(header("Contact", format!("<{}>", self.contact())));
+            headers.push(header("Contact", format!("<{}>", self.target())));
         }
         headers.push(header("Content-Length", "0"));
         request(method, &dialog.remote_target, headers)

@@ -9,9 +9,18 @@ use rsip::{Header, Headers, Method, SipMessage, StatusCode, Uri, Version};
 ///
 /// When rsip cannot write the URI: a mistake of the script.
 pub fn request(method: Method, uri: &str, headers: Vec<Header>) -> String {
-    let uri = Uri::try_from(uri).unwrap_or_else(|error| panic!("rsip cannot read `{uri}`: {error}"));
+    let (known, gr) = without_gr(uri);
+    let read = Uri::try_from(known).unwrap_or_else(|error| panic!("rsip cannot read `{known}`: {error}"));
     let headers = headers.into();
-    rsip::Request { method, uri, version: Version::V2, headers, body: Vec::new() }.to_string()
+    let text =
+        rsip::Request { method, uri: read, version: Version::V2, headers, body: Vec::new() }.to_string();
+    if gr.is_empty() { text } else { text.replacen(" SIP/2.0\r\n", &format!("{gr} SIP/2.0\r\n"), 1) }
+}
+
+/// A URI before its `gr` parameter, and from there on. rsip knows no colon in a parameter's value, as a public GRUU has
+/// it (RFC 3261 §25.1 paramchar).
+pub(crate) fn without_gr(uri: &str) -> (&str, &str) {
+    uri.find(";gr=").map_or((uri, ""), |at| uri.split_at(at))
 }
 
 /// A response as text.

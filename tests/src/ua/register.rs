@@ -120,6 +120,16 @@ impl Ua {
         number
     }
 
+    /// Goes on with a registration, its Call-ID and all, over the line that is wanted now.
+    pub fn move_registration(&mut self, number: usize, wanted: Register) {
+        if let Some(registration) = self.registrations.get_mut(number) {
+            registration.status = None;
+            registration.attempts = 0;
+            registration.wanted = wanted;
+        }
+        self.send_register(number);
+    }
+
     fn send_register(&mut self, number: usize) {
         let Some(registration) = self.registrations.get_mut(number) else { return };
         registration.cseq += 1;

@@ -211,8 +211,9 @@ impl Ua {
         if (101..300).contains(&status) && server.method == Method::Invite {
             headers
                 .extend(lines(source, "Record-Route").into_iter().map(|route| header("Record-Route", route)));
-            let contact = format!("<sip:{}@{}>", self.profile.user, self.profile.host);
-            headers.push(header("Contact", contact));
+            let own = || format!("sip:{}@{}", self.profile.user, self.profile.host);
+            let contact = self.gruu.clone().unwrap_or_else(own);
+            headers.push(header("Contact", format!("<{contact}>")));
         }
         headers.push(header("Content-Length", "0"));
         let text = response(status, headers);
