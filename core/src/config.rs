@@ -32,7 +32,7 @@ node::settings! {
         database_url: String = "sqlite:signalbox.db".to_owned(),
         /// Domains served.
         domains: Vec<String> = vec!["localhost".to_owned()],
-        /// Keys of nonces and signed branches, the same on all cores: `current[,previous]`, base64 of at least 32 bytes each.
+        /// Keys of nonces, signed branches and temporary GRUUs, the same on all cores: `current[,previous]`, base64 of at least 32 bytes each.
         cluster_keys: Secret = Secret::default() => "random, with a warning: other cores do not know this core's nonces",
         /// How long a nonce can be used.
         auth_nonce_lifetime: Span = Span::from_secs(300),

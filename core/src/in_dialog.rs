@@ -1,4 +1,4 @@
-//! Requests inside a dialog, RFC 3261 §12.2: by their Route, and when that leads nowhere any more by the location
+//! Requests inside a dialog, RFC 3261 §12.2.1.1: by their Route, and when that leads nowhere any more by the location
 //! service.
 //!
 //! The route set of a dialog is fixed when it begins, and its last entry names one flow of the UA. A UA that lost that

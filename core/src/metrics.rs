@@ -79,11 +79,7 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
             ("registered", "REGISTERs acknowledged", |c| c.registered),
             ("conflicts", "Saves that another core overtook", |c| c.conflicts),
             ("no_edge", "Branches whose edge has no link", |c| c.no_edge),
-            (
-                "detours",
-                "Requests inside a dialog sent by the location service instead of their Route",
-                |c| c.detours,
-            ),
+            ("detours", "Requests inside dialogs led past a dead Route", |c| c.detours),
             ("passed_responses", "Responses passed on for a core that died", |c| c.passed_responses),
             ("stray_responses", "Responses that matched nothing", |c| c.stray_responses),
             ("dropped_acks", "ACKs without a way", |c| c.dropped_acks),

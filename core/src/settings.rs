@@ -15,7 +15,7 @@ pub struct Settings {
     pub name: String,
     /// Domains served, lower case.
     pub domains: BTreeSet<String>,
-    /// Keys of nonces and signed branches, the same on all cores.
+    /// Keys of nonces, signed branches and temporary GRUUs, the same on all cores.
     pub keys: ClusterKeys,
     /// Seconds a nonce is good for.
     pub nonce_lifetime: u64,
