@@ -64,20 +64,25 @@ impl Callee {
             Who::Everybody => select::candidates(record, now),
             Who::Instance(instance) => select::of_instance(record, instance, now),
             Who::Temporary(temporary) => {
-                let holds = |candidate: &Candidate<'_>| {
-                    let instance = candidate.instance?;
-                    Some(temporary.holds(instance, gruu::epoch(record, instance, now)?))
+                let holds = |instance: &&str| {
+                    gruu::epoch(record, instance, now).is_some_and(|epoch| temporary.holds(instance, epoch))
                 };
-                let mut found = select::candidates(record, now);
-                found.retain(|candidate| holds(candidate) == Some(true));
-                found
+                let mut instances = record.live(now).filter_map(|binding| binding.instance.as_deref());
+                let instance = instances.find(holds);
+                instance.map_or_else(Vec::new, |instance| select::of_instance(record, instance, now))
             }
             Who::RemoteTarget => match request.request_uri() {
                 Ok(uri) => select::of_contact(record, &uri, now),
                 Err(_) => Vec::new(),
             },
         };
-        found.into_iter().enumerate().map(|(mark, candidate)| target(candidate, mark as u64)).collect()
+        let mut targets: Vec<_> =
+            found.into_iter().enumerate().map(|(mark, candidate)| target(candidate, mark as u64)).collect();
+        if self.who != Who::Everybody {
+            // RFC 5627 §6.1: the order is that of the refreshes; q would weigh a UA against itself.
+            targets.iter_mut().for_each(|target| target.q = 1000);
+        }
+        targets
     }
 
     /// The answer when there is no way; `None` where it depends on whether there is such a user.

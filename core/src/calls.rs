@@ -195,6 +195,11 @@ impl Core {
             let callee = User { name: aor.user().to_owned(), realm: aor.domain().to_owned() };
             return self.ask(Query::Credentials(callee), Pending::Call(call));
         }
+        let mut targets = targets;
+        if let Some(Target { route, .. }) = call.by_route.take().filter(|way| way.route.len() > 1) {
+            // RFC 5627 §6.1: inside a dialog the Route beyond the cluster counts, and not the Path.
+            targets.iter_mut().for_each(|target| target.route.clone_from(&route));
+        }
         if call.callee.who == Who::RemoteTarget {
             self.counters.detours += 1;
         }

@@ -208,6 +208,22 @@ fn a_bye_finds_the_other_flow_of_the_phone() {
 }
 
 #[test]
+fn a_bye_finds_the_other_flow_when_its_edge_dies() {
+    for wait in [0, 500, 1_500] {
+        let (mut sim, alice, bob) = Sim::bob_with_two_flows(11, Protocol::Udp);
+        let call = sim.call(alice, "bob");
+        assert_eq!(sim.final_of(call, 3 * SECOND), Some(200));
+        sim.run(SECOND);
+        sim.kill_edge(EP2);
+        sim.run_ms(wait);
+        let start = sim.now();
+        assert_eq!(sim.hang_up(call), Some(200), "noticed or not: {wait} ms");
+        assert!(sim.now() - start <= SECOND + Duration::from_millis(100), "{wait}: {:?}", sim.now() - start);
+        assert!(sim.ua(bob).dialogs[0].is_over);
+    }
+}
+
+#[test]
 fn who_knows_a_contact_only_reaches_nobody_elses() {
     let (mut sim, alice, bob) = Sim::alice_and_bob(10);
     let text = |to: &str, branch: &str| {

@@ -32,10 +32,11 @@ pub fn by_contact<'a>(record: &'a Record, uri: &Uri<'_>, now: UnixTime) -> Optio
     record.live(now).filter(|binding| binding.reaches(uri)).max_by_key(|binding| binding.updated_at)
 }
 
-/// Every way to a UA instance, in the order of [`candidates`]: what a GRUU stands for (RFC 5627 §6.1).
+/// Every way to a UA instance, what a GRUU stands for. The most recently refreshed first, whatever its q (RFC 5627 §6.1).
 pub fn of_instance<'a>(record: &'a Record, instance: &str, now: UnixTime) -> Vec<Candidate<'a>> {
     let mut found = candidates(record, now);
     found.retain(|candidate| candidate.instance == Some(instance));
+    found.sort_by_key(|candidate| Reverse(candidate.binding.updated_at));
     found
 }
 
@@ -105,6 +106,15 @@ mod tests {
         assert_eq!(by_contact(&record, &uri("sip:over@192.0.2.3"), NOW), None);
         assert_eq!(by_instance(&record, "urn:uuid:1", NOW).unwrap().reg_id, Some(2));
         assert_eq!(by_instance(&record, "urn:uuid:2", NOW), None);
+    }
+
+    #[test]
+    fn of_an_instance_the_most_recently_refreshed_contact_is_first() {
+        let mut record = record();
+        record.bindings[3].q = 100;
+        let order: Vec<_> =
+            of_instance(&record, "urn:uuid:1", NOW).iter().map(|found| found.binding.reg_id).collect();
+        assert_eq!(order, [Some(2), Some(1)]);
     }
 
     #[test]
