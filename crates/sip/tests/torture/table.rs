@@ -77,7 +77,8 @@ pub(crate) const RFC_4475: &[Row] = &[
     row("3.1.2.8", "lwsruri", Refused(400)),
     row("3.1.2.9", "lwsstart", Refused(400)),
     row("3.1.2.10", "trws", Refused(400)),
-    row("3.1.2.11", "escruri", RefusedAbove(Proxy, Answer(400), look::escruri)),
+    // "An element could choose to be liberal in what it accepts and ignore the escaped headers": no copy has them.
+    row("3.1.2.11", "escruri", Accepted(look::escruri)),
     // Date is read by nobody on the way.
     row("3.1.2.12", "baddate", Accepted(look::baddate)),
     row("3.1.2.13", "regbadct", RefusedAbove(Registrar, Answer(400), look::regbadct)),
