@@ -51,6 +51,15 @@ impl Default for Plan {
     }
 }
 
+impl Plan {
+    /// What the plan sets takes the place of what a cluster sets.
+    fn adjust(&self, node: &mut Node, prefix: &str) {
+        for (variable, value) in self.settings.iter().filter(|(variable, _)| variable.starts_with(prefix)) {
+            node.set(variable, value);
+        }
+    }
+}
+
 /// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -95,6 +104,7 @@ impl Cluster {
             node.set("CORE_DATABASE_URL", &cluster.database_url());
             node.set("CORE_DOMAINS", DOMAIN);
             node.set("CORE_CLUSTER_KEYS", &cluster_keys);
+            plan.adjust(&mut node, "CORE");
             cluster.cores.push(node);
         }
         for name in &edges {
@@ -104,6 +114,7 @@ impl Cluster {
             node.set("EDGE_LISTEN", &format!("udp:127.0.0.1:{sip},tcp:127.0.0.1:{sip}"));
             node.set("EDGE_CORES", &dialled.join(","));
             node.set("EDGE_FLOW_KEYS", &flow_keys);
+            plan.adjust(&mut node, "EDGE");
             cluster.edges.push(node);
         }
         cluster.start_all().await?;
@@ -125,9 +136,6 @@ impl Cluster {
             ("DRAIN_GRACE", format!("{}s", GRACE.as_secs())),
         ] {
             node.set(&format!("{prefix}_{variable}"), &value);
-        }
-        for (variable, value) in plan.settings.iter().filter(|(variable, _)| variable.starts_with(prefix)) {
-            node.set(variable, value);
         }
         node
     }
