@@ -457,9 +457,7 @@ impl node::Engine for Edge {
                 self.layer.receive(message, Hop::Ua(flow), now);
             }
             Input::FromCore { core, message } => self.layer.receive(message, Hop::Core(core), now),
-            Input::FlowUp(flow) => {
-                self.streams.insert(flow);
-            }
+            Input::FlowUp(flow) => _ = self.streams.insert(flow),
             Input::FlowDown(flow) => {
                 self.streams.remove(&flow);
                 self.layer.transport_error(Hop::Ua(flow), now);
@@ -468,9 +466,7 @@ impl node::Engine for Edge {
                 self.cores.insert(core, Core { name: link::choose::hash(name.as_bytes()), weight });
             }
             Input::CoreDown(core) => self.on_core_down(core, now),
-            Input::CoreDrains(core) => {
-                self.cores.remove(&core);
-            }
+            Input::CoreDrains(core) => _ = self.cores.remove(&core),
             Input::NotSent(bytes) => self.layer.not_sent(&bytes, now),
             Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),
         }
