@@ -5,7 +5,7 @@
 //! the text of RFC 4475, the originals of its Appendix A are sent, too.
 
 #[path = "../../crates/sip/tests/torture"]
-#[expect(dead_code, reason = "what is read from a message is the parser's test")]
+#[expect(dead_code, clippy::unwrap_used, reason = "what is read from a message is the parser's test")]
 mod torture {
     pub(crate) mod archive;
     pub(crate) mod look;
@@ -29,7 +29,7 @@ fn every_message_of_the_corpus_is_survived() {
         let path = corpus.join(row.name).with_extension("dat");
         (row, fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into())
     });
-    run(messages.collect());
+    run(&messages.collect::<Vec<_>>());
 }
 
 #[test]
@@ -40,7 +40,8 @@ fn every_original_of_rfc_4475_is_survived() {
     };
     let text = fs::read_to_string(&text).expect("the text of RFC 4475");
     let mut originals = archive::unpack(&text);
-    run(RFC_4475.iter().map(|row| (row, originals.remove(row.name).expect(row.name))).collect());
+    let messages = RFC_4475.iter().map(|row| (row, originals.remove(row.name).expect(row.name)));
+    run(&messages.collect::<Vec<_>>());
 }
 
 /// What the cluster has to do with a message.
@@ -73,7 +74,7 @@ fn expected(row: &Row, message: &Bytes) -> Expected {
 
 /// Everything over UDP to the first edge and over TCP to the second one, so that no message is taken for the
 /// repetition of itself.
-fn run(messages: Vec<(&Row, Bytes)>) {
+fn run(messages: &[(&Row, Bytes)]) {
     let runtime = node::runtime::build(1).expect("a runtime");
     let result = runtime.block_on(async {
         // The messages are for example.com: as one of the cluster's domains they get further.
@@ -82,7 +83,7 @@ fn run(messages: Vec<(&Row, Bytes)>) {
         let mut cluster = Cluster::start(&plan, &Binaries::build()?).await?;
         let mut wrong = Vec::new();
         let mut seen = BTreeSet::new();
-        for (row, message) in &messages {
+        for (row, message) in messages {
             let message = with_own_branch(row, message, &mut seen);
             for (edge, transport) in cluster.edges.iter().zip(["UDP", "TCP"]) {
                 let result = match transport {

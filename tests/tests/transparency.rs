@@ -114,7 +114,8 @@ fn a_call_with_reliable_responses_and_session_timers_passes() {
         }
         // RFC 4028 §6: what Bob refuses, Alice has to read.
         pair.answer(&heard, 422, "Min-SE: 3600\r\n", b"").await;
-        let notify = pair.from_bob("NOTIFY", &from_bob, "Event: refer\r\nSubscription-State: terminated\r\n");
+        let notify =
+            pair.in_bobs_dialog("NOTIFY", &from_bob, "Event: refer\r\nSubscription-State: terminated\r\n");
         pair.bob.send(&notify).await.expect("a socket");
         let heard =
             pair.alice.receive(|message| message.starts_with(b"NOTIFY ")).await.expect("NOTIFY arrives");
@@ -232,7 +233,7 @@ impl Pair {
     }
 
     /// From Bob in the same dialog.
-    fn from_bob(&self, method: &str, route: &str, extra: &str) -> Vec<u8> {
+    fn in_bobs_dialog(&self, method: &str, route: &str, extra: &str) -> Vec<u8> {
         let (number, local) = (self.next(), self.bob.local().expect("bound"));
         format!(
             "{method} sip:alice@{} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bKb{number}\r\nMax-Forwards: 70\r\n\
