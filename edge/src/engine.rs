@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use link::PeerId;
-use link::choose::Candidate;
 use proxy::context::{Action, BranchId, Failure, Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
 use proxy::{branch, record_route, route, validate};
@@ -19,6 +18,7 @@ use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use transport::Flow;
 
 use crate::access;
+use crate::context::{Context, Core};
 use crate::counters::Counters;
 use crate::hop::Hop;
 use crate::settings::Settings;
@@ -102,27 +102,6 @@ pub struct Edge {
     actions: Vec<Action>,
     pub(crate) source: Option<Flow>,
     pub(crate) counters: Counters,
-}
-
-/// One request on its way: the response context with one branch (a second one when a core dies).
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) response: ResponseContext,
-    pub(crate) from: Hop,
-    pub(crate) hop: Hop,
-    loop_hash: u64,
-    /// What the branches of all attempts start with: by it cores know them as one request.
-    origin: String,
-    pub(crate) clients: Vec<(BranchId, ClientId)>,
-    pub(crate) answered: bool,
-    pub(crate) cancelled: bool,
-}
-
-#[derive(Debug)]
-pub(crate) struct Core {
-    /// Hash of its name, which every edge computes alike.
-    name: u64,
-    weight: u32,
 }
 
 impl Edge {
@@ -397,9 +376,15 @@ impl Edge {
         self.step(id, now, |context, now, out| context.response.on_failure(branch, failure, now, out));
     }
 
-    /// A flow that cannot be written is a failed flow: 430 tells the core to try the next one (RFC 5626 §5.3.1).
+    /// A flow that cannot be written is a failed flow: 430 tells the core to try the next one (RFC 5626 §5.3.1). A link
+    /// whose queue is full is overload: 503.
     fn on_transport_error(&mut self, client: ClientId, now: Instant) {
-        self.on_failure(client, Failure::NoRoute, now);
+        let context = self.branches.get(&client).and_then(|(id, _)| self.contexts.get(id));
+        let failure = match context.map(|context| context.hop) {
+            Some(Hop::Core(_)) => Failure::Transport,
+            Some(Hop::Ua(_)) | None => Failure::NoRoute,
+        };
+        self.on_failure(client, failure, now);
     }
 
     /// ACK to a 2xx: no transaction, forwarded by its Route (§13.2.2.4, §16.11).
@@ -425,18 +410,6 @@ impl Edge {
             }
         }
         self.send(hop, copy.encode(), lane);
-    }
-}
-
-impl Core {
-    pub(crate) fn candidate(&self, peer: PeerId) -> Candidate {
-        Candidate { peer, name: self.name, weight: self.weight }
-    }
-}
-
-impl Context {
-    fn client(&self, branch: BranchId) -> Option<ClientId> {
-        self.clients.iter().find(|(b, _)| *b == branch).map(|(_, client)| *client)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod config;
+mod context;
 pub mod counters;
 mod driver;
 pub mod engine;
