@@ -62,6 +62,8 @@ pub struct Weather {
     pub delay: (Duration, Duration),
     /// Delay of a link frame.
     pub link_delay: (Duration, Duration),
+    /// Frames that a link refuses because its queue is full, of a thousand.
+    pub refusal: u32,
     /// Time until the loss of a link is known.
     pub detection: (Duration, Duration),
     /// Time that the store takes.
@@ -77,6 +79,7 @@ impl Weather {
             duplication: 0,
             delay: ms(5, 5),
             link_delay: ms(1, 1),
+            refusal: 0,
             detection: ms(300, 1_000),
             store_delay: ms(2, 2),
         }
@@ -91,6 +94,7 @@ impl Weather {
             duplication: pick(dice, &[0, 0, 20, 100]),
             delay: ms(1, u64::from(pick(dice, &[2, 20, 80, 300]))),
             link_delay: ms(1, u64::from(pick(dice, &[1, 5, 30]))),
+            refusal: 0,
             detection: ms(300, 1_000),
             store_delay: ms(1, u64::from(pick(dice, &[2, 20, 200]))),
         }
@@ -141,6 +145,11 @@ impl Network {
         let at = (now + self.dice.between(delay)).max(earliest);
         self.last.insert(channel, at);
         at
+    }
+
+    /// Whether a link's queue is full for the next frame.
+    pub fn refuses(&mut self) -> bool {
+        self.weather.refusal > 0 && self.dice.chance(self.weather.refusal)
     }
 
     /// Time until a lost link is noticed.

@@ -175,7 +175,7 @@ impl Oracle {
         {
             self.complain(now, wire, &complaint);
         }
-        if let Err(complaint) = self.calls.sent(now, wire) {
+        if let Err(complaint) = self.calls.sent(now, wire, &self.faults) {
             self.complain(now, wire, &complaint);
         }
         self.bindings.sent(now, wire);

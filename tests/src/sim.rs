@@ -66,6 +66,10 @@ enum Event {
     LineLost { phone: usize, line: usize, connection: u64 },
     /// An edge notices that a stream is gone.
     FlowLost { edge: usize, life: u64, flow: transport::Flow },
+    /// An edge hears that a link was full.
+    EdgeNotSent { edge: usize, life: u64, bytes: Bytes },
+    /// A core hears that a link was full.
+    CoreNotSent { core: usize, life: u64, bytes: Bytes },
     /// A step of the script.
     Script(Box<dyn FnOnce(&mut Sim)>),
 }
@@ -90,6 +94,7 @@ pub struct Sim {
     links: BTreeMap<(usize, usize), Link>,
     phones: Vec<Phone>,
     store_is_up: bool,
+    store_is_flaky: bool,
     connections: u64,
     log: Log,
     finished: bool,
@@ -122,6 +127,7 @@ impl Sim {
             links: BTreeMap::new(),
             phones: Vec::new(),
             store_is_up: true,
+            store_is_flaky: false,
             connections: 0,
             log: Log::default(),
             finished: false,
@@ -267,6 +273,8 @@ impl Sim {
             Event::StoreAnswers { core, life, id, answer } => self.store_answers(core, life, id, answer),
             Event::LineLost { phone, line, connection } => self.line_lost(phone, line, connection),
             Event::FlowLost { edge, life, flow } => self.flow_lost(edge, life, flow),
+            Event::EdgeNotSent { edge, life, bytes } => self.edge_not_sent(edge, life, bytes),
+            Event::CoreNotSent { core, life, bytes } => self.core_not_sent(core, life, bytes),
             Event::Script(what) => what(self),
         }
     }

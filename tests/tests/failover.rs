@@ -297,3 +297,34 @@ fn a_request_inside_a_dialog_to_a_dead_edge_is_answered_at_once() {
     assert_eq!(sim.hang_up(call), Some(480), "RFC 5626 §11.5: a UA never sees a 430");
     assert!(sim.now() - start < Duration::from_millis(100), "{:?}", sim.now() - start);
 }
+
+#[test]
+fn a_core_that_drains_finishes_what_it_has_and_gets_nothing_new() {
+    let (mut sim, call, _) = ringing(23, Answer::after_ms(2_000));
+    let core = home(&sim, call);
+    sim.retire_core(core);
+    let to_core = |sim: &Sim| sim.count("INVITE", |_| true, |to| to == Node::Core(core));
+    let before = to_core(&sim);
+    assert_eq!(sim.final_of(call, 3 * SECOND), Some(200));
+    for _ in 0..8 {
+        let call = sim.call(call.phone, "bob");
+        sim.run_ms(300);
+        sim.cancel(call);
+        assert_eq!(sim.final_of(call, SECOND), Some(487));
+    }
+    assert_eq!(to_core(&sim), before, "no new call");
+    sim.run(3 * SECOND);
+    assert_eq!(sim.hang_up(call), Some(200), "the drained core has ended, the call has not");
+}
+
+#[test]
+fn a_link_that_is_full_is_an_answer_and_no_silence() {
+    let (mut sim, alice, _) = Sim::alice_and_bob(24);
+    sim.net.weather.refusal = 1_000;
+    let call = sim.call(alice, "bob");
+    assert_eq!(sim.final_of(call, SECOND), Some(503));
+    sim.net.weather.refusal = 0;
+    let call = sim.call(alice, "bob");
+    assert_eq!(sim.final_of(call, 3 * SECOND), Some(200));
+    sim.hang_up(call);
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster_tests::net::{Dice, Weather};
 use cluster_tests::sim::{CallRef, DOMAIN, Sim, Topology};
-use cluster_tests::ua::{Answer, CallOptions, Register};
+use cluster_tests::ua::{Answer, CallOptions, Contacts, Register};
 use rsip::Method;
 use transport::Protocol;
 
@@ -66,8 +66,35 @@ fn all_of(trouble: Trouble) {
     for seed in seeds.filter(|seed| class(*seed) == trouble) {
         let mut sim = play(seed);
         sim.finish();
+        if trouble == Trouble::None {
+            check_calm(&sim, seed);
+        }
         if replayed.is_some() {
             println!("{}", sim.ladder());
+        }
+    }
+}
+
+/// Where nothing goes wrong, nobody waits in vain and no server fails.
+fn check_calm(sim: &Sim, seed: u64) {
+    for phone in 0..sim.phones() {
+        let ua = sim.ua(phone);
+        assert!(ua.is_idle(), "seed {seed}: UA{phone} waits for something");
+        for call in &ua.calls {
+            let is_answer = call.last.is_some_and(|last| !(500..600).contains(&last)) && !call.timed_out;
+            assert!(is_answer, "seed {seed}: {call:?}");
+        }
+        for dialog in &ua.dialogs {
+            // The peer may have hung up at the same time.
+            assert!(matches!(dialog.bye, None | Some(200 | 481)), "seed {seed}: {dialog:?}");
+            assert!(matches!(dialog.reinvite, None | Some(200 | 481)), "seed {seed}: {dialog:?}");
+            assert!(dialog.is_acknowledged && dialog.is_over, "seed {seed}: {dialog:?}");
+        }
+        for registration in &ua.registrations {
+            assert_eq!(registration.status, Some(200), "seed {seed}: {registration:?}");
+        }
+        for outcome in &ua.outcomes {
+            assert!(outcome.status.is_some_and(|status| status < 500), "seed {seed}: {outcome:?}");
         }
     }
 }
@@ -89,6 +116,9 @@ fn play(seed: u64) -> Sim {
     let mut sim = Sim::with(seed, topology, weather);
     if std::env::var("SIM_SEED").is_err() {
         sim.quiet();
+    }
+    if trouble == Trouble::Everything && dice.chance(300) {
+        sim.net.weather.refusal = 5;
     }
     let mut script = Script { dice, trouble, topology, phones: Vec::new(), calls: Vec::new() };
     script.phones(&mut sim);
@@ -172,7 +202,11 @@ impl Script {
             45..60 => self.with_call(Self::hang_up, sim),
             60..65 => self.with_call(Self::reinvite, sim),
             65..72 => self.register(sim, phone, Some(3_600)),
-            72..75 => self.register(sim, phone, Some(0)),
+            72..74 => self.register(sim, phone, Some(0)),
+            74 => {
+                let everything = Register { contacts: Contacts::Star, expires: Some(0), ..Register::on(0) };
+                sim.order(phone, |ua| ua.register(everything));
+            }
             75..80 => self.set_answer(sim, phone),
             80..85 => {
                 let target = format!("sip:{}@{DOMAIN}", USERS[self.dice.index(USERS.len())]);
@@ -218,7 +252,15 @@ impl Script {
         let core = self.dice.index(self.topology.cores);
         let edge = self.dice.index(self.topology.edges);
         match (self.trouble, self.dice.below(10)) {
-            (Trouble::None | Trouble::Network, _) => {}
+            (Trouble::None, _) => {}
+            (Trouble::Network, _) => {
+                sim.net.cut(phone, edge);
+                sim.after(back, move |sim| sim.net.heal(phone, edge));
+            }
+            (Trouble::Cores, 0..2) => {
+                sim.retire_core(core);
+                sim.after(back + Duration::from_secs(6), move |sim| sim.restart_core(core));
+            }
             (Trouble::Cores, _) | (Trouble::Everything, 0..3) => {
                 sim.kill_core(core);
                 sim.after(back, move |sim| sim.restart_core(core));
@@ -228,7 +270,11 @@ impl Script {
                 sim.after(back, move |sim| sim.restart_edge(edge));
             }
             (Trouble::Everything, 5) => {
-                sim.store_down();
+                if self.dice.chance(500) {
+                    sim.store_down();
+                } else {
+                    sim.store_flaky();
+                }
                 sim.after(back, Sim::store_up);
             }
             (Trouble::Everything, 6) => {

@@ -11,8 +11,10 @@ use super::{Faults, Node, Seen, Wire};
 pub(super) struct Bindings {
     /// By address-of-record and contact: until when, and whose.
     acknowledged: BTreeMap<String, BTreeMap<Key, (Duration, usize)>>,
-    /// REGISTERs by Call-ID and CSeq: contacts.
-    asked: BTreeMap<(String, u32), Vec<String>>,
+    /// REGISTERs by Call-ID and CSeq: when they were sent, and their contacts.
+    asked: BTreeMap<(String, u32), (Duration, Vec<String>)>,
+    /// Until when a `*` may have been at work on an address-of-record.
+    stars: BTreeMap<String, Duration>,
     /// When an address-of-record was last in motion: a REGISTER sent, or answered.
     moved: BTreeMap<String, Duration>,
     /// REGISTERs without an answer yet, by address-of-record: Call-ID, CSeq and when they were sent.
@@ -50,8 +52,9 @@ impl Bindings {
                 let aor = aor(&seen.to);
                 let key = (seen.call_id.clone(), seen.cseq);
                 self.moved.insert(aor.clone(), now);
+                self.doubt(now, &aor, &seen.contacts);
                 self.open.entry(aor).or_default().entry(key.clone()).or_insert(now);
-                self.asked.entry(key).or_insert_with(|| seen.contacts.clone());
+                self.asked.entry(key).or_insert_with(|| (now, seen.contacts.clone()));
             }
             (Node::Ua(_), _, "CANCEL") if seen.is_request() => {
                 self.cancelled.insert(seen.call_id.clone());
@@ -98,6 +101,20 @@ impl Bindings {
         Ok(())
     }
 
+    /// What a REGISTER may change counts again when it is answered; perhaps only the answer is lost.
+    fn doubt(&mut self, now: Duration, aor: &str, asked: &[String]) {
+        if is_star(asked) {
+            self.stars.insert(aor.to_owned(), now + LINGERING);
+        }
+        let Some(contacts) = self.acknowledged.get_mut(aor) else { return };
+        if is_star(asked) {
+            contacts.clear();
+        }
+        for own in asked {
+            contacts.remove(&key(own));
+        }
+    }
+
     fn registered(&mut self, now: Duration, ua: usize, seen: &Seen) {
         let aor = aor(&seen.to);
         let transaction = (seen.call_id.clone(), seen.cseq);
@@ -105,20 +122,22 @@ impl Bindings {
             open.remove(&transaction);
         }
         self.moved.insert(aor.clone(), now);
-        let Some(asked) = self.asked.remove(&transaction).filter(|_| seen.status == 200) else { return };
-        let contacts = self.acknowledged.entry(aor).or_default();
-        if asked.iter().any(|contact| contact == "*") {
-            contacts.clear();
+        let Some((sent, asked)) = self.asked.remove(&transaction) else { return };
+        self.doubt(now, &aor, &asked);
+        // In which order the two were processed cannot be told from outside.
+        let may_be_gone = self.stars.get(&aor).is_some_and(|star| *star >= sent);
+        if seen.status != 200 || may_be_gone {
+            return;
         }
+        let contacts = self.acknowledged.entry(aor).or_default();
         for own in &asked {
             let listed = seen.contacts.iter().find(|contact| key(contact) == key(own));
             let expires = listed
                 .and_then(|contact| contact.rsplit_once("expires="))
                 .and_then(|(_, seconds)| seconds.parse().ok());
-            match expires {
-                Some(seconds) => contacts.insert(key(own), (now + Duration::from_secs(seconds), ua)),
-                None => contacts.remove(&key(own)),
-            };
+            if let Some(seconds) = expires {
+                contacts.insert(key(own), (now + Duration::from_secs(seconds), ua));
+            }
         }
     }
 
@@ -151,6 +170,13 @@ impl Bindings {
             Err(format!("acknowledged, but not tried: {missed:?}; tried: {:?}", call.tried))
         }
     }
+}
+
+/// How long a request may be on its way.
+const LINGERING: Duration = Duration::from_secs(3);
+
+fn is_star(contacts: &[String]) -> bool {
+    contacts.iter().any(|contact| contact == "*")
 }
 
 /// Contact URI and reg-id: the flows of one UA have the same URI (RFC 5626 §4.2).

@@ -40,7 +40,6 @@ struct Ringing {
 struct Success {
     at: Duration,
     ua: usize,
-    edge: usize,
     passed: bool,
 }
 
@@ -50,7 +49,7 @@ const LIFETIME: Duration = Duration::from_secs(32);
 const LONGEST: Duration = Duration::from_secs(3 * 190 + 32 + 10);
 
 impl Calls {
-    pub(super) fn sent(&mut self, now: Duration, wire: &Wire) -> Result<(), String> {
+    pub(super) fn sent(&mut self, now: Duration, wire: &Wire, faults: &Faults) -> Result<(), String> {
         let seen = &*wire.seen;
         if seen.method != "INVITE" {
             return Ok(());
@@ -68,7 +67,9 @@ impl Calls {
                 });
             }
             (Node::Ua(ua), Node::Edge(_)) if seen.is_final() => self.ended(ua, seen),
-            (Node::Edge(_), Node::Ua(_)) if seen.is_final() => return self.answered(now, wire),
+            (Node::Edge(edge), Node::Ua(_)) if seen.is_final() => {
+                return self.answered(now, wire, edge, faults);
+            }
             _ => {}
         }
         Ok(())
@@ -85,9 +86,9 @@ impl Calls {
                     placed.taken.get_or_insert((edge, now));
                 }
             }
-            (Node::Ua(ua), Node::Edge(edge)) if seen.is_final() && seen.status < 300 => {
+            (Node::Ua(ua), Node::Edge(_)) if seen.is_final() && seen.status < 300 => {
                 let key = (seen.call_id.clone(), seen.cseq, seen.to_tag.clone());
-                self.successes.entry(key).or_insert(Success { at: now, ua, edge, passed: false });
+                self.successes.entry(key).or_insert(Success { at: now, ua, passed: false });
             }
             (Node::Edge(_), Node::Ua(ua)) if seen.is_request() && seen.to_tag.is_empty() => {
                 return self.reached(now, ua, seen, faults);
@@ -120,7 +121,7 @@ impl Calls {
     }
 
     /// An edge gives a final to the caller.
-    fn answered(&mut self, now: Duration, wire: &Wire) -> Result<(), String> {
+    fn answered(&mut self, now: Duration, wire: &Wire, edge: usize, faults: &Faults) -> Result<(), String> {
         let seen = &*wire.seen;
         if seen.status < 300 {
             let key = (seen.call_id.clone(), seen.cseq, seen.to_tag.clone());
@@ -130,6 +131,10 @@ impl Calls {
         }
         let Some(placed) = self.placed.get_mut(seen.branch(0)) else { return Ok(()) };
         let first = placed.last.get_or_insert((seen.status, now)).0;
+        if faults.edge_died_since(edge, placed.sent) {
+            // It has forgotten what it said.
+            return Ok(());
+        }
         if seen.status < 300 {
             return if first < 300 { Ok(()) } else { Err(format!("a 2xx after {first}")) };
         }
@@ -163,11 +168,13 @@ impl Calls {
             }
         }
         for ((call_id, cseq, tag), success) in &self.successes {
+            let same = |placed: &&Placed| placed.call_id == *call_id;
+            let start =
+                self.placed.values().filter(same).map(|placed| placed.sent).min().unwrap_or(success.at);
             let excused = refused.contains(&(call_id, *cseq))
-                || faults.edge_died_since(success.edge, success.at)
                 // Its flow had failed before it answered over a new one: the cluster had given it up.
-                || faults.streams.get(&success.ua).is_some_and(|lost| *lost >= success.at.saturating_sub(LIFETIME))
-                || faults.edges.values().any(|died| *died >= success.at.saturating_sub(LIFETIME));
+                || faults.streams.get(&success.ua).is_some_and(|lost| *lost >= start)
+                || faults.edges.values().any(|died| *died >= start);
             if !success.passed && !excused {
                 complaints.push(format!("the 2xx {tag} of call {call_id}, CSeq {cseq}, was lost"));
             }

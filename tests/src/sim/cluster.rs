@@ -168,17 +168,47 @@ impl Sim {
 
     /// The whole store is away: every question is answered so.
     pub fn store_down(&mut self) {
-        self.log.note(self.now, "the store is away".to_owned());
-        self.store_is_up = false;
-        self.oracle.broke(self.now, None);
+        if std::mem::replace(&mut self.store_is_up, false) {
+            self.log.note(self.now, "the store is away".to_owned());
+            self.oracle.broke(self.now, None);
+        }
+    }
+
+    /// The store does what it is asked and often does not say so.
+    pub fn store_flaky(&mut self) {
+        if !std::mem::replace(&mut self.store_is_flaky, true) {
+            self.log.note(self.now, "the store forgets to answer".to_owned());
+            self.oracle.broke(self.now, None);
+        }
+    }
+
+    /// A core takes no new work from now on and ends in five seconds.
+    pub fn retire_core(&mut self, core: usize) {
+        self.log.note(self.now, format!("core{} drains", core + 1));
+        for edge in 0..self.edges.len() {
+            if self.links.get(&(edge, core)).is_some_and(Link::is_up_at_edge) {
+                self.tell_edge(edge, edge_engine::Input::CoreDrains(peer(core)));
+            }
+        }
+        let life = self.cores.get(core).map_or(0, |node| node.life);
+        self.after(Duration::from_secs(5), move |sim| {
+            if sim.cores.get(core).is_some_and(|node| node.life == life) {
+                sim.kill_core(core);
+            }
+        });
     }
 
     /// The store is back.
     pub fn store_up(&mut self) {
-        if !self.store_is_up {
+        if !self.store_is_up || self.store_is_flaky {
             self.log.note(self.now, "the store is back".to_owned());
-            self.store_is_up = true;
-            self.oracle.mended(self.now);
+            for was_broken in
+                [!std::mem::replace(&mut self.store_is_up, true), std::mem::take(&mut self.store_is_flaky)]
+            {
+                if was_broken {
+                    self.oracle.mended(self.now);
+                }
+            }
         }
     }
 
@@ -320,12 +350,29 @@ impl Sim {
             if matches!(answer, Answer::Saved { .. }) {
                 self.oracle.stored(bindings);
             }
-            answer
+            if self.store_is_flaky && self.dice.chance(300) {
+                // Done or not, nobody says so.
+                Answer::Unavailable
+            } else {
+                answer
+            }
         } else {
             Answer::Unavailable
         };
         let at = self.now + self.net.store();
         self.schedule(at, Event::StoreAnswers { core, life, id, answer });
+    }
+
+    pub(super) fn edge_not_sent(&mut self, edge: usize, life: u64, bytes: Bytes) {
+        if self.edges.get(edge).is_some_and(|node| node.life == life) {
+            self.tell_edge(edge, edge_engine::Input::NotSent(bytes));
+        }
+    }
+
+    pub(super) fn core_not_sent(&mut self, core: usize, life: u64, bytes: Bytes) {
+        if self.cores.get(core).is_some_and(|node| node.life == life) {
+            self.tell_core(core, core_engine::Input::NotSent(bytes));
+        }
     }
 
     pub(super) fn store_answers(&mut self, core: usize, life: u64, id: QueryId, answer: Answer) {

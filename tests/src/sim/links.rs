@@ -29,6 +29,13 @@ pub(super) struct Link {
     pub(super) parked: Vec<Frame>,
 }
 
+impl Link {
+    /// Whether the edge can send.
+    pub(super) fn is_up_at_edge(&self) -> bool {
+        self.edge_up
+    }
+}
+
 /// A SIP message on a link.
 pub(super) struct Frame {
     pub(super) edge: usize,
@@ -144,6 +151,9 @@ impl Sim {
             self.log.message(self.now, &frame.wire, &[]);
             return;
         }
+        if self.net.refuses() {
+            return self.refuse(&frame);
+        }
         self.oracle.sent(self.now, &frame.wire);
         let channel = Channel::Lane(
             frame.edge,
@@ -155,6 +165,23 @@ impl Sim {
         let at = self.net.ordered(channel, self.now);
         self.log.message(self.now, &frame.wire, &[at]);
         self.schedule(at, Event::Frame(frame));
+    }
+
+    /// The queue is full: the sender hears of it, for nobody repeats anything on a link.
+    fn refuse(&mut self, frame: &Frame) {
+        self.log.note(self.now, "a link is full".to_owned());
+        self.log.message(self.now, &frame.wire, &[]);
+        self.oracle.broke(self.now, None);
+        self.oracle.mended(self.now);
+        let bytes = frame.wire.bytes.clone();
+        let event = if frame.upwards {
+            let life = self.edges.get(frame.edge).map_or(0, |node| node.life);
+            Event::EdgeNotSent { edge: frame.edge, life, bytes }
+        } else {
+            let life = self.cores.get(frame.core).map_or(0, |node| node.life);
+            Event::CoreNotSent { core: frame.core, life, bytes }
+        };
+        self.schedule(self.now, event);
     }
 
     pub(super) fn frame_arrives(&mut self, frame: Frame) {
