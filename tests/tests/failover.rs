@@ -328,3 +328,16 @@ fn a_link_that_is_full_is_an_answer_and_no_silence() {
     assert_eq!(sim.final_of(call, 3 * SECOND), Some(200));
     sim.hang_up(call);
 }
+
+#[test]
+fn a_bye_finds_the_phone_though_the_edge_of_the_call_is_dead() {
+    let (mut sim, alice, bob) = Sim::bob_with_two_flows(16, Protocol::Udp);
+    sim.order(bob, |bob| bob.answer = Answer::after_ms(0));
+    let call = sim.call(alice, "bob");
+    assert_eq!(sim.final_of(call, 3 * SECOND), Some(200));
+    sim.run(SECOND);
+    sim.kill_edge(EP2);
+    sim.run(2 * SECOND);
+    assert_eq!(sim.hang_up(call), Some(200), "over Bob's other flow");
+    assert!(sim.ua(bob).dialogs[0].is_over);
+}
