@@ -2,7 +2,7 @@
 //!
 //! A token is `base64url(nonce ‖ ciphertext ‖ tag)`. The ciphertext hides whose it is: the epoch of the registration,
 //! a keyed digest of the instance-id, and the user part of the address-of-record, filled up to a multiple of
-//! [`BLOCK`] so that its length says little. Every core can open it, nobody else can, or tell whether two are of one
+//! a block so that its length says little. Every core can open it, nobody else can, or tell whether two are of one
 //! user (§5.1). It holds no secret of its own: what it allows is decided by the record that it leads to.
 //!
 //! # The cipher
