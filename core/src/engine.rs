@@ -359,6 +359,9 @@ impl Core {
     }
 
     fn way_back(&self, response: &mut Response) -> Option<(PeerId, u64)> {
+        if response.cseq().ok()?.method == Method::Cancel {
+            return None; // §9.2: the CANCEL was answered here when it came
+        }
         let branch = response.top_via()?.ok()?.branch()?.to_owned();
         let next = proxy::stateless::forward_response(response, &|_| true)?;
         if !signature::is_ours(&branch, &next, &self.settings.keys) {

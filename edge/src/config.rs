@@ -42,7 +42,7 @@ node::settings! {
         ws_origins: Vec<String> = Vec::new() => "every page",
         /// Networks and addresses whose Path and identity headers are kept.
         trusted_peers: Vec<Network> = Vec::new(),
-        /// Largest number of streams, and of streams from one address.
+        /// Largest number of streams.
         max_connections: usize = 100_000,
         /// Largest number of streams from one source address.
         max_connections_per_source: usize = 1_000,
