@@ -48,7 +48,9 @@ impl Binaries {
     pub fn build() -> Result<Self, Problem> {
         if let (None, Some(cargo)) = (env::var_os(FOLDER), env::var_os("CARGO")) {
             let mut build = Command::new(cargo);
-            build.args(["build", "--locked", "-p", "edge-proxy", "-p", "core-registrar"]);
+            // With the running program's own package, so that all three use what was built for it.
+            build.args(["build", "--locked", "--bins"]);
+            build.args(["-p", "edge-proxy", "-p", "core-registrar", "-p", "cluster-tests"]);
             if beside_us()?.ends_with("release") {
                 build.arg("--release");
             }
