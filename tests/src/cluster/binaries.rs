@@ -17,6 +17,14 @@ pub struct Binaries {
 
 /// Names a folder with the programs to use instead of those beside the running one.
 const FOLDER: &str = "SIGNALBOX_BIN";
+/// What cargo sets for the program that it runs, besides `CARGO_PKG_…`.
+const OURS: [&str; 5] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_CRATE_NAME",
+    "CARGO_BIN_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+];
 
 impl Binaries {
     /// Those in the folder `SIGNALBOX_BIN`, else those beside the running program.
@@ -51,6 +59,12 @@ impl Binaries {
             // With the running program's own package, so that all three use what was built for it.
             build.args(["build", "--locked", "--bins"]);
             build.args(["-p", "edge-proxy", "-p", "core-registrar", "-p", "cluster-tests"]);
+            // What cargo tells us about our package would look to build scripts like a change of theirs.
+            for (name, _) in env::vars_os() {
+                if name.to_string_lossy().starts_with("CARGO_PKG_") || OURS.iter().any(|ours| name == *ours) {
+                    build.env_remove(name);
+                }
+            }
             if beside_us()?.ends_with("release") {
                 build.arg("--release");
             }
