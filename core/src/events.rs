@@ -1,6 +1,5 @@
 //! What links and the store report becomes inputs of the shards.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -106,15 +105,10 @@ impl Intake {
 
 /// Where a message entered the cluster: `udp:192.0.2.1:5060`.
 fn source(source: &Source) -> String {
-    let ip = match *source.address {
-        [a, b, c, d] => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
-        ref bytes => match <[u8; 16]>::try_from(bytes) {
-            Ok(octets) => IpAddr::V6(Ipv6Addr::from(octets)),
-            Err(_) => return source.transport.clone(),
-        },
-    };
-    let port = u16::try_from(source.port).unwrap_or(0);
-    format!("{}:{}", source.transport, SocketAddr::new(ip, port))
+    match source.remote() {
+        Some(remote) => format!("{}:{remote}", source.transport),
+        None => source.transport.clone(),
+    }
 }
 
 #[cfg(test)]

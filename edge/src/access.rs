@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use sip::{Headers, Name, NameAddr, Reject, Request, StatusCode, Uri};
+use sip::{Headers, Name, NameAddr, Reject, Request, StatusCode};
 use transport::Flow;
 use transport::token::Keys;
 
@@ -86,11 +86,6 @@ fn transport_param(flow: &Flow) -> &'static str {
         // RFC 7118 §5.2 knows one value for both.
         Ws | Wss => ";transport=ws",
     }
-}
-
-/// True when the URI's user part is one of the cluster's tokens.
-pub fn is_token(uri: &Uri<'_>, keys: &Keys) -> bool {
-    uri.user.is_some_and(|user| keys.verify(user.as_bytes()).is_ok())
 }
 
 #[cfg(test)]
