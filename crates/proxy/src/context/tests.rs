@@ -1,3 +1,6 @@
+//! The response context by scripts. Longer than other files: one table of cases over one harness, which the sections of
+//! §16.7 share.
+
 use sip::Name;
 
 use super::*;
