@@ -156,11 +156,15 @@ impl Connection {
         self.shared.sink.deliver(&mut vec![Event::FlowDown(*self.outbox.flow())]);
     }
 
-    /// The socket is done with: gives the flow's place back.
-    pub(crate) fn end(mut self, admission: Admission) {
+    /// True while no message has come.
+    pub(crate) const fn is_new(&self) -> bool {
+        !self.greeted
+    }
+
+    /// The flow is done with; its place among the limits is still the caller's.
+    pub(crate) fn end(mut self) {
         self.finish();
         self.shared.table.remove(self.outbox.flow().connection);
-        drop(admission);
         self.shared.stats.connections_open.sub(1);
     }
 }

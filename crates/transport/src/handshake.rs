@@ -22,7 +22,10 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{Flow, Protocol, connection::Shared, flow::Admission, metered::Metered, stream, websocket};
+use crate::{
+    Flow, Protocol, connection::Shared, flow::Admission, metered::Metered, rewound::Rewound, stream,
+    websocket,
+};
 
 /// RFC 7118 §4.1: the name of the subprotocol.
 const SUBPROTOCOL: &str = "sip";
@@ -69,11 +72,35 @@ pub(crate) async fn run(
         Ok(Opened::Wss(socket)) => {
             tokio::spawn(websocket::run(*socket, flow, shared, admission, stop));
         }
-        Err(error) => {
-            tracing::debug!(?flow, %error, "handshake failed");
-            shared.stats.handshakes_failed.add(1);
-        }
+        Err(error) => failed(&flow, &error, &shared),
     }
+}
+
+/// Makes a WebSocket of a stream whose peer asks for one on a port of phones. It is another flow.
+pub(crate) async fn take_over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    socket: Rewound<S>,
+    flow: Flow,
+    shared: Arc<Shared>,
+    admission: Admission,
+    mut stop: watch::Receiver<bool>,
+) {
+    let protocol = if flow.protocol.is_secure() { Protocol::Wss } else { Protocol::Ws };
+    let flow = Flow { protocol, connection: shared.table.number(), ..flow };
+    let opened = tokio::select! {
+        opened = timeout(shared.config.handshake_timeout, upgrade(socket, &shared)) => opened,
+        _ = stop.changed() => return,
+    };
+    match opened.unwrap_or(Err(Failure::TimedOut)) {
+        Ok(socket) => {
+            tokio::spawn(websocket::run(socket, flow, shared, admission, stop));
+        }
+        Err(error) => failed(&flow, &error, &shared),
+    }
+}
+
+fn failed(flow: &Flow, error: &Failure, shared: &Shared) {
+    tracing::debug!(?flow, %error, "handshake failed");
+    shared.stats.handshakes_failed.add(1);
 }
 
 async fn open(socket: TcpStream, protocol: Protocol, shared: &Shared) -> Result<Opened, Failure> {

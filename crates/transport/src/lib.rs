@@ -21,6 +21,7 @@ mod metered;
 mod mmsg;
 mod outbox;
 mod protocol;
+mod rewound;
 mod stats;
 mod stream;
 mod stun;

@@ -1,6 +1,9 @@
 //! SIP over one stream, TCP or TLS: framing (RFC 3261 §18.3), the CRLF pong (RFC 5626 §4.4.1), answers to what is
 //! malformed. What is not particular to framing is [`crate::connection`]'s.
 //!
+//! A peer whose first bytes are those of an HTTP request wants a WebSocket (RFC 7118 §4.1) and is handed over to
+//! [`crate::handshake`], so that one port serves phones and browsers. No SIP request begins so: its URI has a scheme.
+//!
 //! One task owns the stream. It holds no buffer while nothing is under way: bytes are read into a buffer of the thread and
 //! copied to the stream's own in their exact size, which the messages then share.
 
@@ -29,13 +32,17 @@ use crate::{
     Event, Flow, answer,
     connection::{Connection, Shared, State},
     flow::Admission,
+    handshake,
     outbox::Phase,
+    rewound::Rewound,
 };
 
 /// Bytes of one read.
 const READ: usize = 64 * 1024;
 /// Messages in one write.
 const WRITE: usize = 32;
+/// What a request to open a WebSocket begins with (RFC 6455 §4.1).
+const HTTP: &[u8] = b"GET /";
 
 thread_local! {
     static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
@@ -43,7 +50,7 @@ thread_local! {
 
 /// Serves one stream until it is closed from either side. `stop` is held to the end, so that its sender knows when all
 /// streams have ended.
-pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     socket: S,
     flow: Flow,
     shared: Arc<Shared>,
@@ -59,9 +66,26 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         written: 0,
     };
     let ended = poll_fn(|cx| stream.poll(cx)).await;
+    let Stream { socket, connection, buffer, .. } = stream;
+    if let Ok(Ended::Http) = ended {
+        let shared = Arc::clone(&connection.shared);
+        connection.end();
+        let socket = Rewound::new(buffer.freeze(), socket);
+        tokio::spawn(handshake::take_over(socket, flow, shared, admission, stop));
+        return;
+    }
     tracing::debug!(?flow, ?ended, "stream closed");
-    stream.connection.end(admission);
-    drop(stop);
+    connection.end();
+    drop((admission, stop));
+}
+
+/// Why a stream is served no more.
+#[derive(Debug)]
+enum Ended {
+    /// One side has closed it.
+    Closed,
+    /// It is HTTP; nothing was taken from what is read.
+    Http,
 }
 
 struct Stream<S> {
@@ -76,19 +100,22 @@ struct Stream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
         loop {
             match self.connection.outbox.take(&mut self.pending, cx) {
                 Phase::Open => {}
                 Phase::Closing => self.connection.finish(),
-                Phase::Aborted => return Poll::Ready(Ok(())),
+                Phase::Aborted => return Poll::Ready(Ok(Ended::Closed)),
             }
             let written = self.poll_write(cx)?;
             match self.connection.state {
                 State::Open => {
                     let count = ready!(self.poll_read(cx))?;
                     if count == 0 {
-                        return Poll::Ready(Ok(()));
+                        return Poll::Ready(Ok(Ended::Closed));
+                    }
+                    if self.connection.is_new() && self.buffer.starts_with(HTTP) {
+                        return Poll::Ready(Ok(Ended::Http));
                     }
                     self.on_bytes(count);
                 }
@@ -101,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
                     let count = ready!(self.poll_read(cx))?;
                     self.buffer.clear();
                     if count == 0 {
-                        return Poll::Ready(Ok(()));
+                        return Poll::Ready(Ok(Ended::Closed));
                     }
                 }
             }

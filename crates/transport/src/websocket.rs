@@ -55,8 +55,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let ended = poll_fn(|cx| websocket.poll(cx)).await;
     tracing::debug!(?flow, ?ended, "websocket closed");
-    websocket.connection.end(admission);
-    drop(stop);
+    websocket.connection.end();
+    drop((admission, stop));
 }
 
 struct WebSocket<S> {

@@ -93,6 +93,68 @@ async fn round_trip_over_tls() {
     assert_eq!(node.down().await, flow);
 }
 
+/// Phones and browsers on one port: what begins as HTTP is a WebSocket, everything else SIP as RFC 3261 §18.3 frames it.
+async fn one_port<S: AsyncRead + AsyncWrite + Unpin>(
+    node: &mut Node,
+    browser: S,
+    mut phone: S,
+    is_secure: bool,
+) {
+    let (tcp, ws) = if is_secure { (Protocol::Tls, Protocol::Wss) } else { (Protocol::Tcp, Protocol::Ws) };
+    let stream = node.up().await;
+    assert_eq!((stream.protocol, node.up().await.protocol), (tcp, tcp));
+    let (mut browser, _) = handshake(browser, &[SIP]).await.unwrap();
+    assert_eq!(node.down().await, stream);
+    let flow = node.up().await;
+    assert_eq!((flow.protocol, flow.remote), (ws, stream.remote));
+    assert_ne!(flow.connection, stream.connection);
+    browser.send(text(ws, 1)).await.unwrap();
+    assert_eq!(number(&node.message().await.1), 1);
+    phone.write_all(&options(tcp, 2)).await.unwrap();
+    phone.flush().await.unwrap();
+    let (flow, message) = node.message().await;
+    assert_eq!((flow.protocol, number(&message)), (tcp, 2));
+    // Only what comes first can be a handshake.
+    phone.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    phone.flush().await.unwrap();
+    assert_eq!(node.down().await, flow);
+}
+
+#[tokio::test]
+async fn a_tcp_port_takes_both() {
+    let mut node = Node::start(config(&["tcp:127.0.0.1:0"])).await;
+    let (browser, phone) = (connect(&node).await, connect(&node).await);
+    one_port(&mut node, browser, phone, false).await;
+}
+
+#[tokio::test]
+async fn a_tls_port_takes_both() {
+    let pki = Pki::new();
+    let mut node = Node::start(pki.config("tls:127.0.0.1:0")).await;
+    let addr = node.transport.listeners()[0].addr;
+    let browser = pki.connect(addr, "localhost").await;
+    let phone = pki.connect(addr, "localhost").await;
+    one_port(&mut node, browser, phone, true).await;
+}
+
+/// The limits of a port hold for both, and a place is given back once.
+#[tokio::test]
+async fn a_browser_on_a_tcp_port_has_one_place() {
+    let config = Config { max_connections: 1, ..config(&["tcp:127.0.0.1:0"]) };
+    let mut node = Node::start(config).await;
+    for _ in 0..3 {
+        let (phone, _) = handshake(connect(&node).await, &[SIP]).await.unwrap();
+        (node.up().await, node.down().await, node.up().await);
+        let mut second = connect(&node).await;
+        assert_eq!(timeout(PATIENCE, second.read(&mut [0])).await.expect("the end").unwrap_or(0), 0);
+        drop(phone);
+        node.down().await;
+        while node.transport.stats().connections_open.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// RFC 7118 §4.1: offered by the client, in one list or several, and echoed. The key and its answer are those of RFC 6455 §1.3.
 #[tokio::test]
 async fn the_subprotocol_is_echoed() {
