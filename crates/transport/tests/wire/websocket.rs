@@ -144,7 +144,9 @@ async fn a_browser_on_a_tcp_port_has_one_place() {
     let mut node = Node::start(config).await;
     for _ in 0..3 {
         let (phone, _) = handshake(connect(&node).await, &[SIP]).await.unwrap();
-        (node.up().await, node.down().await, node.up().await);
+        node.up().await;
+        node.down().await;
+        node.up().await;
         let mut second = connect(&node).await;
         assert_eq!(timeout(PATIENCE, second.read(&mut [0])).await.expect("the end").unwrap_or(0), 0);
         drop(phone);
