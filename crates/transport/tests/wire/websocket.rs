@@ -134,7 +134,7 @@ async fn a_tls_port_takes_both() {
     let addr = node.transport.listeners()[0].addr;
     let browser = pki.connect(addr, "localhost").await;
     let phone = pki.connect(addr, "localhost").await;
-    one_port(&mut node, browser, phone, true).await;
+    Box::pin(one_port(&mut node, browser, phone, true)).await;
 }
 
 /// The limits of a port hold for both, and a place is given back once.
