@@ -4,7 +4,7 @@
 //!
 //! - **Signed.** The phone's answer arrives at some core that knows nothing of the call. It may leave towards the next
 //!   Via, statelessly, when the branch on top proves that the cluster itself sent the request along this way. Without
-//!   the proof RFC 6026 §7.3 has it dropped.
+//!   the proof RFC 6026 §6 and §7.3 have it dropped.
 //! - **Computed**, from the edge's branch and the target, not drawn. When the edge asks another core instead of the
 //!   dead one, the phone's edge sees a retransmission and not a second call (which the phone would refuse as merged,
 //!   RFC 3261 §8.2.2.2); and a CANCEL finds the branch of a core that is gone.

@@ -166,6 +166,7 @@ impl Edge {
             }
             Event::Ack { request, from } => self.on_ack(request, from),
             Event::Response { id, response } => self.on_response(id, response, now),
+            // RFC 6026 §6, §7.3: goes nowhere.
             Event::StrayResponse { .. } => self.counters.stray_responses += 1,
             Event::Timeout { id } => self.on_failure(id, Failure::Timeout, now),
             Event::TransportError { id } => self.on_transport_error(id, now),

@@ -1,4 +1,4 @@
-//! INVITE client transaction, RFC 3261 §17.1.1 as amended by RFC 6026 §7.2.
+//! INVITE client transaction, RFC 3261 §17.1.1 as amended by RFC 6026 §6 and §7.2.
 //!
 //! Calling → Proceeding → Accepted | Completed → Terminated
 //!

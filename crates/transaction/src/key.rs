@@ -26,7 +26,8 @@ pub(crate) fn server(request: &Request, method: &Method, key: &mut Vec<u8>) {
     }
 }
 
-/// As [`server`] for an ACK: an RFC 2543 client's names the To tag of the response, which [`legacy_ack`] has registered.
+/// As [`server`] for an ACK: an RFC 2543 client's names the To tag of the response, which [`legacy_ack`] has registered
+/// for a final other than 2xx only. So the ACK of an accepted INVITE matches nothing and is the TU's (RFC 6026 §6).
 pub(crate) fn ack(request: &Request, key: &mut Vec<u8>) {
     server(request, &Method::Invite, key);
     if is_legacy(key) {

@@ -1,4 +1,4 @@
-//! INVITE server transaction, RFC 3261 §17.2.1 as amended by RFC 6026 §7.1.
+//! INVITE server transaction, RFC 3261 §17.2.1 as amended by RFC 6026 §6 and §7.1.
 //!
 //! Proceeding → Accepted | Completed → Confirmed → Terminated
 //!

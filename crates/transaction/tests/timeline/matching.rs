@@ -121,6 +121,21 @@ fn an_ack_of_rfc_2543_matches_by_the_to_tag_of_the_response() {
 }
 
 #[test]
+fn an_ack_of_rfc_2543_for_a_2xx_goes_up() {
+    // RFC 6026 §6: its transaction ID is that of the INVITE, whose state has to be looked at.
+    let ack = edited(
+        &request(&Method::Ack, "1"),
+        "To: Bob <sip:bob@biloxi.com>",
+        "To: Bob <sip:bob@biloxi.com>;tag=uas",
+    );
+    let mut stage = Stage::new();
+    stage.receive(request(&Method::Invite, "1"), UDP).respond(0, 200);
+    stage.at(50).receive(ack.clone(), UDP);
+    stage.at(100).receive(ack, UDP);
+    expect(&stage, &[(0, "request INVITE"), (0, "> 200"), (50, "ack"), (100, "ack")]);
+}
+
+#[test]
 fn a_cancel_of_rfc_2543_matches() {
     let mut stage = Stage::new();
     stage.receive(request(&Method::Invite, "1"), TCP).receive(request(&Method::Cancel, "1"), TCP);
