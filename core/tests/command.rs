@@ -239,7 +239,7 @@ fn register(host: &Host, aor: &str) {
         written_by: "core-1".to_owned(),
     };
     let over = Binding { contact: "sip:alice@192.0.2.9".to_owned(), expires_at: now, ..binding.clone() };
-    let record = Record { version: 0, bindings: vec![binding, over] };
+    let record = Record { bindings: vec![binding, over], ..Record::default() };
     let save = Save { aor: Aor::parse(aor).unwrap(), expected: 0, record };
     with_runtime(async {
         let database = Database::open(&host.database_url()).await.unwrap();

@@ -84,7 +84,10 @@ fn bound() -> Answer {
         updated_at: UnixTime(900),
         written_by: "core-1".to_owned(),
     };
-    Answer::Loaded { record: Record { version: 1, bindings: vec![binding] }, credentials: None }
+    Answer::Loaded {
+        record: Record { version: 1, bindings: vec![binding], ..Record::default() },
+        credentials: None,
+    }
 }
 
 fn route(request: &Request) -> Vec<String> {

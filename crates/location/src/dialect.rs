@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use registrar::Record;
 use sip::Aor;
 
-use crate::stored::{changed_edges, decode, encode, expires_at, next_version};
+use crate::stored::{self, changed_edges, decode, due_at, encode, next_version};
 use crate::{Save, Saved};
 
 /// A row of `location` that is about to be written.
@@ -15,8 +15,9 @@ pub(crate) struct NewRow<'a> {
     pub(crate) aor: &'a str,
     pub(crate) expected: i64,
     pub(crate) version: i64,
-    pub(crate) expires_at: i64,
+    pub(crate) due_at: i64,
     pub(crate) bindings: String,
+    pub(crate) watchers: String,
     /// The edges to be noted, when they may have changed.
     pub(crate) edges: Option<Vec<&'a str>>,
 }
@@ -29,8 +30,9 @@ impl<'a> NewRow<'a> {
             aor: save.aor.as_str(),
             expected: bigint(save.expected),
             version: bigint(version),
-            expires_at: bigint(expires_at(version, &save.record).0),
+            due_at: bigint(due_at(version, &save.record).0),
             bindings: encode(&save.record.bindings),
+            watchers: stored::watcher::encode(&save.record.watchers),
             edges: changed_edges(&save.record),
         }
     }
@@ -78,13 +80,18 @@ pub(crate) fn rounds(saves: &[Save]) -> Vec<Round<'_>> {
 /// The record of a row.
 ///
 /// Bindings that cannot be read are bindings that nobody can be reached by: the record counts as empty, so the next
-/// REGISTER repairs it, and one broken row does not fail the whole batch that it was asked for in.
-pub(crate) fn record(aor: &str, version: i64, bindings: &str) -> Record {
+/// REGISTER repairs it, and one broken row does not fail the whole batch that it was asked for in. The same holds for
+/// watchers: they subscribe again.
+pub(crate) fn record(aor: &str, version: i64, bindings: &str, watchers: &str) -> Record {
+    let watchers = stored::watcher::decode(watchers).unwrap_or_else(|error| {
+        tracing::error!(aor, %error, "stored watchers cannot be read");
+        Vec::new()
+    });
     let bindings = decode(bindings).unwrap_or_else(|error| {
         tracing::error!(aor, %error, "stored bindings cannot be read");
         Vec::new()
     });
-    Record { version: unsigned(version), bindings }
+    Record { version: unsigned(version), bindings, watchers }
 }
 
 /// A stored key, which was an [`Aor`] when it was written.
@@ -122,6 +129,8 @@ mod tests {
 
     #[test]
     fn a_broken_row_is_an_empty_record_of_its_version() {
-        assert_eq!(record("sip:a@b", 7, "nonsense"), Record { version: 7, bindings: vec![] });
+        let empty = Record { version: 7, ..Record::default() };
+        assert_eq!(record("sip:a@b", 7, "nonsense", "[]"), empty);
+        assert_eq!(record("sip:a@b", 7, "[]", "nonsense"), empty);
     }
 }

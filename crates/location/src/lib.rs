@@ -12,7 +12,7 @@
 //!
 //! # Versions never come back
 //!
-//! A row whose bindings are long over is deleted, and the same address-of-record may register again later. If its
+//! A row that has long been empty is deleted, and the same address-of-record may register again later. If its
 //! version then started at 1, a save that was read before the deletion could find its expected version again and
 //! undo what it has never seen. So a version is never below the milliseconds of the newest registration in the record
 //! ([`next_version`]), and [`SWEEP_GRACE`] keeps a row longer than any two clocks of the cluster are apart.
@@ -20,6 +20,7 @@
 use std::fmt;
 use std::future::Future;
 
+use registrar::watcher::ContactEvent;
 use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 
@@ -142,8 +143,16 @@ pub trait LocationStore: Send + Sync + 'static {
     /// expect the same version the second is a conflict. When it returns, the stored ones are durable.
     fn save(&self, saves: &[Save]) -> impl Future<Output = Result<Vec<Saved>, Error>> + Send;
 
-    /// Deletes up to `limit` records that are over for [`SWEEP_GRACE`], oldest first, and says how many.
+    /// Deletes up to `limit` records that have been empty for long enough (see [`SWEEP_GRACE`]), oldest first, and says how
+    /// many.
     fn sweep(&self, now: UnixTime, limit: u32) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Up to `limit` records in which something is over, or some watcher is to be told something, oldest first.
+    fn due(
+        &self,
+        now: UnixTime,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Aor, Record)>, Error>> + Send;
 
     /// The live bindings that came through `edge`, of up to `limit` addresses-of-record.
     fn flows_of(
@@ -161,7 +170,8 @@ pub trait LocationStore: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Page<(Aor, Record)>, Error>> + Send;
 
-    /// Removes the bindings of `aor` whatever they are; true if there were any. The version goes on.
+    /// Removes the bindings of `aor` whatever they are; true if there were any. The version goes on, and the watchers
+    /// stay: they are to be told (RFC 3680 §4.7.1: deactivated), so the record is due.
     fn remove(&self, aor: &Aor) -> impl Future<Output = Result<bool, Error>> + Send {
         async move {
             loop {
@@ -169,14 +179,24 @@ pub trait LocationStore: Send + Sync + 'static {
                 if record.bindings.is_empty() {
                     return Ok(false);
                 }
-                let empty = Record { version: record.version, bindings: Vec::new() };
-                let save = Save { aor: aor.clone(), expected: record.version, record: empty };
+                let expected = record.version;
+                let save = Save { aor: aor.clone(), expected, record: deactivated(record) };
                 if let [Saved::Version(_)] = self.save(&[save]).await?[..] {
                     return Ok(true);
                 }
             }
         }
     }
+}
+
+/// A record without its bindings.
+fn deactivated(mut record: Record) -> Record {
+    for binding in std::mem::take(&mut record.bindings) {
+        for watcher in &mut record.watchers {
+            watcher.note(ContactEvent::Deactivated, &binding);
+        }
+    }
+    record
 }
 
 /// Where credentials are kept.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 
-use crate::stored::{expires_at, next_version, sweep_before};
+use crate::stored::{due_at, next_version};
 use crate::{Answer, Credentials, Directory, Error, LocationStore, Page, Query, Save, Saved, User};
 
 /// Records and credentials in memory.
@@ -55,19 +55,23 @@ impl Memory {
     /// As [`LocationStore::sweep`].
     pub fn swept(&self, now: UnixTime, limit: u32) -> u64 {
         let mut tables = self.tables();
-        let over = |record: &Record| expires_at(record.version, record);
-        let mut old: Vec<_> = tables
-            .location
-            .iter()
-            .map(|(aor, record)| (over(record), aor.clone()))
-            .filter(|(over, _)| *over < sweep_before(now))
-            .collect();
-        old.sort();
-        old.truncate(count(limit));
-        for (_, aor) in &old {
+        let old = tables.due(now, limit, Record::is_empty);
+        for aor in &old {
             tables.location.remove(aor);
         }
         old.len() as u64
+    }
+
+    /// As [`LocationStore::due`].
+    pub fn due_records(&self, now: UnixTime, limit: u32) -> Vec<(Aor, Record)> {
+        let tables = self.tables();
+        let due = tables.due(now, limit, |record| !record.is_empty());
+        due.into_iter()
+            .map(|aor| {
+                let record = tables.record(&aor);
+                (aor, record)
+            })
+            .collect()
     }
 
     /// As [`LocationStore::flows_of`].
@@ -94,13 +98,26 @@ impl Tables {
         self.location.get(aor).cloned().unwrap_or_default()
     }
 
+    /// The records that are due, the oldest first.
+    fn due(&self, now: UnixTime, limit: u32, is_meant: impl Fn(&Record) -> bool) -> Vec<Aor> {
+        let mut due: Vec<_> = self
+            .location
+            .iter()
+            .filter(|(_, record)| is_meant(record))
+            .map(|(aor, record)| (due_at(record.version, record), aor))
+            .filter(|(due, _)| *due <= now)
+            .collect();
+        due.sort();
+        due.into_iter().take(count(limit)).map(|(_, aor)| aor.clone()).collect()
+    }
+
     fn save(&mut self, save: &Save) -> Saved {
         let current = self.location.get(&save.aor).map_or(0, |record| record.version);
         if current != save.expected {
             return Saved::Conflict;
         }
         let version = next_version(save.expected, &save.record);
-        let record = Record { version, bindings: save.record.bindings.clone() };
+        let record = Record { version, ..save.record.clone() };
         self.location.insert(save.aor.clone(), record);
         Saved::Version(version)
     }
@@ -124,6 +141,14 @@ impl LocationStore for Memory {
 
     fn sweep(&self, now: UnixTime, limit: u32) -> impl Future<Output = Result<u64, Error>> + Send {
         ready(Ok(self.swept(now, limit)))
+    }
+
+    fn due(
+        &self,
+        now: UnixTime,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Aor, Record)>, Error>> + Send {
+        ready(Ok(self.due_records(now, limit)))
     }
 
     fn flows_of(

@@ -67,6 +67,12 @@ impl LocationStore for Database {
         }
     }
 
+    async fn due(&self, now: UnixTime, limit: u32) -> Result<Vec<(Aor, Record)>, Error> {
+        match self {
+            Self::Sqlite(store) => store.due(now, limit).await,
+        }
+    }
+
     async fn flows_of(
         &self,
         edge: &str,

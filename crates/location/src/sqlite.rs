@@ -19,7 +19,6 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::dialect::{NewRow, Round, aor, bigint, record, rounds};
-use crate::stored::sweep_before;
 use crate::{Credentials, Directory, Error, LocationStore, Page, Save, Saved, Schema, User};
 
 /// A SQLite database.
@@ -75,12 +74,14 @@ impl Sqlite {
         limit: u32,
     ) -> Result<Page<(Aor, Record)>, Error> {
         let after = after.map_or("", Aor::as_str);
-        let rows: Vec<(String, i64, String)> =
+        let rows: Vec<Row> =
             sqlx::query_as(statement).bind(edge).bind(after).bind(limit).fetch_all(&self.reader).await?;
         let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
         let items = rows
             .iter()
-            .map(|(key, version, bindings)| Ok((aor(key)?, record(key, *version, bindings))))
+            .map(|(key, version, bindings, watchers)| {
+                Ok((aor(key)?, record(key, *version, bindings, watchers)))
+            })
             .collect::<Result<Vec<_>, sqlx::Error>>()?;
         let next = items.last().filter(|_| is_full).map(|(aor, _)| aor.clone());
         Ok(Page { items, next })
@@ -90,13 +91,14 @@ impl Sqlite {
 impl LocationStore for Sqlite {
     async fn load(&self, aors: &[Aor]) -> Result<Vec<Record>, Error> {
         let keys = json(&aors.iter().map(Aor::as_str).collect::<Vec<_>>());
-        let rows: Vec<(i64, i64, String)> = sqlx::query_as(LOAD).bind(keys).fetch_all(&self.reader).await?;
+        let rows: Vec<(i64, i64, String, String)> =
+            sqlx::query_as(LOAD).bind(keys).fetch_all(&self.reader).await?;
         let mut records = vec![Record::default(); aors.len()];
-        for (index, version, bindings) in rows {
+        for (index, version, bindings, watchers) in rows {
             let found =
                 usize::try_from(index).ok().and_then(|index| records.get_mut(index).zip(aors.get(index)));
             if let Some((slot, aor)) = found {
-                *slot = record(aor.as_str(), version, &bindings);
+                *slot = record(aor.as_str(), version, &bindings, &watchers);
             }
         }
         Ok(records)
@@ -131,16 +133,22 @@ impl LocationStore for Sqlite {
 
     async fn sweep(&self, now: UnixTime, limit: u32) -> Result<u64, Error> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let gone: Vec<String> = sqlx::query_scalar(SWEEP)
-            .bind(bigint(sweep_before(now).0))
-            .bind(limit)
-            .fetch_all(&mut *transaction)
-            .await?;
+        let gone: Vec<String> =
+            sqlx::query_scalar(SWEEP).bind(bigint(now.0)).bind(limit).fetch_all(&mut *transaction).await?;
         if !gone.is_empty() {
             sqlx::query(FORGET_EDGES).bind(json(&gone)).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(gone.len() as u64)
+    }
+
+    async fn due(&self, now: UnixTime, limit: u32) -> Result<Vec<(Aor, Record)>, Error> {
+        let rows: Vec<Row> =
+            sqlx::query_as(DUE).bind(bigint(now.0)).bind(limit).fetch_all(&self.reader).await?;
+        let due = rows.iter().filter_map(|(key, version, bindings, watchers)| {
+            Some((aor(key).ok()?, record(key, *version, bindings, watchers)))
+        });
+        Ok(due.collect())
     }
 
     async fn flows_of(
@@ -229,11 +237,12 @@ async fn write(
             .bind(row.aor)
             .bind(row.expected)
             .bind(row.version)
-            .bind(row.expires_at)
-            .bind(row.bindings.as_str());
+            .bind(row.due_at)
+            .bind(row.bindings.as_str())
+            .bind(row.watchers.as_str());
     }
     for _ in rows.len()..size {
-        query = query.bind(None::<&str>).bind(0).bind(0).bind(0).bind("");
+        query = query.bind(None::<&str>).bind(0).bind(0).bind(0).bind("").bind("");
     }
     let written = query.fetch_all(connection).await?;
     let by_aor: BTreeMap<_, _> = rows.iter().map(|row| (row.aor, row)).collect();
@@ -312,14 +321,17 @@ fn json<T: serde::Serialize>(values: &T) -> String {
     serde_json::to_string(values).expect("strings always have a JSON form")
 }
 
-/// A statement over rows `(aor, expected, version, expires_at, bindings)`, in the sizes of [`SIZES`].
+/// A row of `location`: address-of-record, version, bindings, watchers.
+type Row = (String, i64, String, String);
+
+/// A statement over rows `(aor, expected, version, due_at, bindings, watchers)`, in the sizes of [`SIZES`].
 struct Sized([String; SIZES.len()]);
 
 impl Sized {
     fn new(write: &str) -> Self {
         Self(SIZES.map(|size| {
-            let rows = vec!["(?,?,?,?,?)"; size].join(",");
-            format!("WITH new(aor, expected, version, expires_at, bindings) AS (VALUES {rows}) {write}")
+            let rows = vec!["(?,?,?,?,?,?)"; size].join(",");
+            format!("WITH new(aor, expected, version, due_at, bindings, watchers) AS (VALUES {rows}) {write}")
         }))
     }
 
@@ -333,38 +345,41 @@ impl Sized {
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-const LOAD: &str = "SELECT wanted.key, location.version, location.bindings \
+const LOAD: &str = "SELECT wanted.key, location.version, location.bindings, location.watchers \
     FROM json_each(?1) AS wanted CROSS JOIN location ON location.aor = wanted.value";
 
 static INSERT: LazyLock<Sized> = LazyLock::new(|| {
     Sized::new(
-        "INSERT INTO location (aor, version, expires_at, bindings) \
-         SELECT aor, version, expires_at, bindings FROM new WHERE aor IS NOT NULL \
+        "INSERT INTO location (aor, version, due_at, bindings, watchers) \
+         SELECT aor, version, due_at, bindings, watchers FROM new WHERE aor IS NOT NULL \
          ON CONFLICT (aor) DO NOTHING RETURNING aor",
     )
 });
 
 static UPDATE: LazyLock<Sized> = LazyLock::new(|| {
     Sized::new(
-        "UPDATE location SET version = new.version, expires_at = new.expires_at, bindings = new.bindings \
-         FROM new WHERE location.aor = new.aor AND location.version = new.expected RETURNING location.aor",
+        "UPDATE location SET version = new.version, due_at = new.due_at, bindings = new.bindings, \
+         watchers = new.watchers FROM new WHERE location.aor = new.aor AND location.version = new.expected RETURNING location.aor",
     )
 });
 
 const SWEEP: &str = "DELETE FROM location WHERE aor IN \
-    (SELECT aor FROM location WHERE expires_at < ?1 ORDER BY expires_at, aor LIMIT ?2) RETURNING aor";
+    (SELECT aor FROM location WHERE due_at <= ?1 AND bindings = '[]' AND watchers = '[]' \
+    ORDER BY due_at, aor LIMIT ?2) RETURNING aor";
+
+const DUE: &str = "SELECT aor, version, bindings, watchers FROM location \
+    WHERE due_at <= ?1 AND NOT (bindings = '[]' AND watchers = '[]') ORDER BY due_at, aor LIMIT ?2";
 
 const FORGET_EDGES: &str = "DELETE FROM location_edge WHERE aor IN (SELECT value FROM json_each(?1))";
 
 const NOTE_EDGES: &str = "INSERT INTO location_edge (aor, edge) \
     SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING";
 
-const FLOWS_OF: &str = "SELECT location.aor, location.version, location.bindings \
+const FLOWS_OF: &str = "SELECT location.aor, location.version, location.bindings, location.watchers \
     FROM location_edge CROSS JOIN location ON location.aor = location_edge.aor \
     WHERE location_edge.edge = ?1 AND location_edge.aor > ?2 ORDER BY location_edge.aor LIMIT ?3";
 
-const LIST: &str =
-    "SELECT aor, version, bindings FROM location WHERE ?1 IS NULL AND aor > ?2 ORDER BY aor LIMIT ?3";
+const LIST: &str = "SELECT aor, version, bindings, watchers FROM location WHERE ?1 IS NULL AND aor > ?2 ORDER BY aor LIMIT ?3";
 
 const CREDENTIALS: &str = "SELECT wanted.key, subscriber.ha1_md5, subscriber.ha1_sha256 \
     FROM json_each(?1) AS wanted CROSS JOIN subscriber \
@@ -405,8 +420,19 @@ mod tests {
     async fn no_statement_walks_a_table() {
         let store = Sqlite::open("sqlite::memory:").await.unwrap();
         let sized = INSERT.0.iter().chain(&UPDATE.0).map(String::as_str);
-        let others =
-            [LOAD, SWEEP, FORGET_EDGES, NOTE_EDGES, FLOWS_OF, CREDENTIALS, PUT, PUT_ALL, REMOVE_USER, USERS];
+        let others = [
+            LOAD,
+            SWEEP,
+            DUE,
+            FORGET_EDGES,
+            NOTE_EDGES,
+            FLOWS_OF,
+            CREDENTIALS,
+            PUT,
+            PUT_ALL,
+            REMOVE_USER,
+            USERS,
+        ];
         for statement in sized.chain(others) {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
             let plan: Vec<(i64, i64, i64, String)> =

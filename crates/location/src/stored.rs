@@ -1,4 +1,4 @@
-//! What is stored of a record: its version, when it is over, and its bindings as JSON.
+//! What is stored of a record: its version, when it is due, its bindings and its watchers as JSON.
 //!
 //! The JSON is read by other versions of this program and by operators: fields are only added, a missing one has a
 //! default, an unknown one is ignored.
@@ -8,30 +8,29 @@ use std::borrow::Cow;
 use registrar::{Binding, Record, UnixTime};
 use serde::{Deserialize, Serialize};
 
-/// How long a record is kept after its last binding is over, in seconds. It only has to be longer than the clocks of
-/// two cores are apart.
+pub(crate) mod watcher;
+
+/// How long a record that is empty is kept, in seconds, counted from the newest registration that it has had. It only
+/// has to be longer than the clocks of two cores are apart.
 pub const SWEEP_GRACE: u32 = 600;
 
 /// The version of `record` when it replaces the one at `expected`.
 ///
-/// Greater than `expected`, and not below the milliseconds of the newest registration: an address-of-record that
+/// Greater than `expected`, and not below the milliseconds of the newest registration or subscription: an address-of-record that
 /// comes back after its row was swept never meets a version that it once had.
 pub fn next_version(expected: u64, record: &Record) -> u64 {
-    let newest = record.bindings.iter().map(|binding| binding.updated_at.0).max().unwrap_or(0);
+    let bindings = record.bindings.iter().map(|binding| binding.updated_at.0);
+    let watchers = record.watchers.iter().map(|watcher| watcher.updated_at.0);
+    let newest = bindings.chain(watchers).max().unwrap_or(0);
     newest.saturating_mul(1_000).max(expected.saturating_add(1)).min(MAX_BIGINT)
 }
 
-/// From when on a record of this version may be swept, save for the grace.
+/// When a record of this version has to be looked at: something in it is over, or it is empty and may be swept.
 ///
-/// Not before the time in its version: a record that was emptied a moment ago has no binding to tell the time by.
-pub(crate) fn expires_at(version: u64, record: &Record) -> UnixTime {
-    let last = record.bindings.iter().map(|binding| binding.expires_at.0).max().unwrap_or(0);
-    UnixTime(last.max(version / 1_000).min(MAX_BIGINT))
-}
-
-/// Rows whose expiry is before this may be swept.
-pub(crate) fn sweep_before(now: UnixTime) -> UnixTime {
-    UnixTime(now.0.saturating_sub(u64::from(SWEEP_GRACE)))
+/// An empty record has nothing to tell the time by but its version: that is the time of its newest registration.
+pub(crate) fn due_at(version: u64, record: &Record) -> UnixTime {
+    let due = record.due_at().unwrap_or_else(|| UnixTime(version / 1_000).after(SWEEP_GRACE + 1));
+    UnixTime(due.0.min(MAX_BIGINT))
 }
 
 /// The edges that the bindings of `record` came through, if the last REGISTER may have changed them.
@@ -49,6 +48,9 @@ pub(crate) fn changed_edges(record: &Record) -> Option<Vec<&str>> {
 
 /// The bindings as JSON text.
 pub(crate) fn encode(bindings: &[Binding]) -> String {
+    if bindings.is_empty() {
+        return NOTHING.to_owned();
+    }
     let stored: Vec<_> = bindings.iter().map(Stored::of).collect();
     serde_json::to_string(&stored).expect("strings and numbers always have a JSON form")
 }
@@ -136,6 +138,9 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// An empty list. The sweeper knows empty records by this text.
+pub(crate) const NOTHING: &str = "[]";
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -146,10 +151,11 @@ const Q_DEFAULT: u16 = 1000;
 const MAX_BIGINT: u64 = i64::MAX as u64;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use registrar::Watcher;
 
-    fn binding(edge: &str, registered_at: u64, updated_at: u64) -> Binding {
+    pub(crate) fn binding(edge: &str, registered_at: u64, updated_at: u64) -> Binding {
         Binding {
             contact: "sip:a@[2001:db8::1];x=\"\u{e9}\\\"".to_owned(),
             params: ";+sip.instance=\"<urn:uuid:1>\"".to_owned(),
@@ -171,7 +177,7 @@ mod tests {
     }
 
     fn record(bindings: Vec<Binding>) -> Record {
-        Record { version: 0, bindings }
+        Record { bindings, ..Record::default() }
     }
 
     #[test]
@@ -198,13 +204,24 @@ mod tests {
         assert_eq!(next_version(0, &record(vec![binding("a", now, now)])), now * 1_000);
         assert_eq!(next_version(now * 1_000, &record(vec![binding("a", now, now)])), now * 1_000 + 1);
         assert_eq!(next_version(7, &record(vec![])), 8);
+        let watcher = Watcher { updated_at: UnixTime(now), ..Watcher::default() };
+        let watched = Record { watchers: vec![watcher], ..Record::default() };
+        assert_eq!(next_version(7, &watched), now * 1_000);
         assert_eq!(next_version(u64::MAX, &record(vec![])), MAX_BIGINT);
     }
 
     #[test]
     fn an_emptied_record_is_kept_for_the_time_in_its_version() {
-        assert_eq!(expires_at(5_000, &record(vec![])), UnixTime(5));
-        assert_eq!(expires_at(5_000, &record(vec![binding("a", 1, 2)])), UnixTime(62));
+        assert_eq!(due_at(5_000, &record(vec![])), UnixTime(5 + 600 + 1));
+        assert_eq!(due_at(u64::MAX, &record(vec![])), UnixTime(u64::MAX / 1_000 + 601));
+    }
+
+    #[test]
+    fn a_record_is_due_when_the_first_of_its_parts_is() {
+        let mut record = record(vec![binding("a", 1, 2), binding("a", 1, 50)]);
+        assert_eq!(due_at(5_000, &record), UnixTime(62));
+        record.watchers.push(Watcher { expires_at: UnixTime(30), ..Watcher::default() });
+        assert_eq!(due_at(5_000, &record), UnixTime(30));
     }
 
     #[test]

@@ -107,7 +107,7 @@ mod tests {
         last_resort.q = 0;
         let mut over = binding("sip:a@192.0.2.9");
         over.expires_at = NOW;
-        let record = Record { version: 7, bindings: vec![preferred, last_resort, over] };
+        let record = Record { version: 7, bindings: vec![preferred, last_resort, over], ..Record::default() };
 
         let response = answer(&request(""), &record);
 

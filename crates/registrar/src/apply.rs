@@ -13,7 +13,7 @@
 use sip::{Reject, StatusCode};
 
 use crate::update::{Set, Update, Wanted, too_many_contacts};
-use crate::{Binding, BindingKey, Origin, Policy, Record, UnixTime, gruu};
+use crate::{Binding, BindingKey, Origin, Policy, Record, UnixTime, Watcher, gruu};
 
 /// What a REGISTER does to a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub fn changes(
 fn unchanged(record: &Record, now: UnixTime) -> Change {
     let bindings = record.live(now).cloned().collect();
     Change {
-        record: Record { version: record.version, bindings },
+        record: Record { version: record.version, bindings, watchers: record.watchers.clone() },
         kind: ChangeKind::None,
         events: Vec::new(),
     }
@@ -86,7 +86,7 @@ fn remove_all(record: &Record, call_id: &str, cseq: u32, now: UnixTime) -> Resul
     let mut events = expired(record, now);
     events.extend(record.live(now).map(|binding| Event::Removed(binding.key())));
     let kind = if record.live(now).next().is_none() { ChangeKind::None } else { ChangeKind::Changed };
-    let record = Record { version: record.version, bindings: Vec::new() };
+    let record = Record { version: record.version, bindings: Vec::new(), watchers: record.watchers.clone() };
     Ok(Change { record, kind, events })
 }
 
@@ -96,6 +96,7 @@ fn remove_all(record: &Record, call_id: &str, cseq: u32, now: UnixTime) -> Resul
 /// although the comparison of §19.1.4 is not transitive.
 struct Draft<'a> {
     version: u64,
+    watchers: &'a [Watcher],
     slots: Vec<Slot<'a>>,
     added: Vec<Binding>,
     expired: Vec<Event>,
@@ -117,7 +118,13 @@ enum After {
 impl<'a> Draft<'a> {
     fn of(record: &'a Record, now: UnixTime) -> Self {
         let slots = record.live(now).map(|before| Slot { before, after: After::Same }).collect();
-        Self { version: record.version, slots, added: Vec::new(), expired: expired(record, now) }
+        Self {
+            version: record.version,
+            watchers: &record.watchers,
+            slots,
+            added: Vec::new(),
+            expired: expired(record, now),
+        }
     }
 
     /// §10.3 step 7.
@@ -196,7 +203,8 @@ impl<'a> Draft<'a> {
             (false, true) => ChangeKind::Refresh,
             (false, false) => ChangeKind::None,
         };
-        Change { record: Record { version: self.version, bindings }, kind, events }
+        let record = Record { version: self.version, bindings, watchers: self.watchers.to_vec() };
+        Change { record, kind, events }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sip::Uri;
 
-use crate::UnixTime;
+use crate::{UnixTime, Watcher};
 
 /// One contact of an address-of-record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,11 @@ impl Binding {
         BindingKey::of(&self.contact, self.instance.as_deref(), self.reg_id)
     }
 
+    /// True if both are one contact to a watcher: the same URI, instance and flow.
+    pub(crate) fn is_same_contact(&self, other: &Self) -> bool {
+        self.contact == other.contact && self.instance == other.instance && self.reg_id == other.reg_id
+    }
+
     /// True if the contact URI is equivalent to `uri` by RFC 3261 §19.1.4.
     pub(crate) fn reaches(&self, uri: &Uri<'_>) -> bool {
         Uri::parse(self.contact.as_bytes()).is_ok_and(|own| own.equivalent(uri))
@@ -86,18 +91,31 @@ impl BindingKey {
     }
 }
 
-/// All bindings of one address-of-record, as they were at one version.
+/// All bindings of one address-of-record and who watches them, as they were at one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     /// Grows with every write; 0 where nothing is stored yet.
     pub version: u64,
     /// In the order in which they were first registered. No two have the same key.
     pub bindings: Vec<Binding>,
+    /// Subscriptions to the registration state (RFC 3680), in the order in which they were made.
+    pub watchers: Vec<Watcher>,
 }
 
 impl Record {
     /// The bindings that have not expired.
     pub fn live(&self, now: UnixTime) -> impl Iterator<Item = &Binding> + Clone {
         self.bindings.iter().filter(move |binding| binding.is_live(now))
+    }
+
+    /// True when nobody is bound and nobody watches.
+    pub fn is_empty(&self) -> bool {
+        self.bindings.is_empty() && self.watchers.is_empty()
+    }
+
+    /// When the record has to be looked at next: a binding or a watcher is over, or a watcher is to be told something.
+    pub fn due_at(&self) -> Option<UnixTime> {
+        let bindings = self.bindings.iter().map(|binding| binding.expires_at);
+        bindings.chain(self.watchers.iter().map(Watcher::due_at)).min()
     }
 }

@@ -23,10 +23,12 @@ mod policy;
 pub mod select;
 mod time;
 pub mod update;
+pub mod watcher;
 
 pub use binding::{Binding, BindingKey, Record};
 pub use policy::{Origin, Policy};
 pub use time::UnixTime;
+pub use watcher::Watcher;
 
 #[cfg(test)]
 mod fixture;

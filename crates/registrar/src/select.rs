@@ -76,6 +76,7 @@ mod tests {
                 flow("sip:a@192.0.2.2", 2, 200),
                 Binding { updated_at: UnixTime(150), ..binding("sip:b@192.0.2.4") },
             ],
+            watchers: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use location::{Credentials, Database, LocationStore, Memory, Save, Saved, User};
-use registrar::{Binding, Record, UnixTime};
+use registrar::{Binding, Record, UnixTime, Watcher};
 use sip::Aor;
 use tempfile::TempDir;
 
@@ -43,8 +43,30 @@ pub(crate) fn binding(contact: &str, edge: &str, at: UnixTime) -> Binding {
     }
 }
 
+/// A subscription of an hour that was made at `at`.
+pub(crate) fn watcher(call_id: &str, at: UnixTime) -> Watcher {
+    Watcher {
+        call_id: call_id.to_owned(),
+        local_tag: "l".to_owned(),
+        remote_tag: "r".to_owned(),
+        local: "<sip:alice@example.com>".to_owned(),
+        remote: "\"A\" <sip:app@example.com>".to_owned(),
+        target: "sip:app@192.0.2.7".to_owned(),
+        route: vec!["<sip:token@edge;lr>".to_owned()],
+        cseq: 1,
+        remote_cseq: 7,
+        event_id: Some("x".to_owned()),
+        version: 1,
+        expires_at: at.after(3_600),
+        updated_at: at,
+        notified_at: at,
+        subscriber: "sip:app@example.com".to_owned(),
+        ..Watcher::default()
+    }
+}
+
 pub(crate) fn save(user: &str, expected: u64, bindings: Vec<Binding>) -> Save {
-    Save { aor: aor(user), expected, record: Record { version: 0, bindings } }
+    Save { aor: aor(user), expected, record: Record { bindings, ..Record::default() } }
 }
 
 /// Saves one record from version `expected` on and gives its new version.

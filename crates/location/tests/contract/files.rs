@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::common::{self, NOW, binding, credentials, loaded, open, save, saved, url, user};
+use crate::common::{self, NOW, aor, binding, credentials, loaded, open, save, saved, url, user};
 use location::{Database, Directory, Error, LocationStore, Saved, Schema};
+use registrar::UnixTime;
+use sqlx::migrate::Migrator;
 
 #[tokio::test]
 async fn a_restart_keeps_everything() {
@@ -107,4 +109,41 @@ async fn the_schema_is_read_without_changing_anything() {
 
     open(folder.path()).await.close().await;
     assert!(Database::schema(&url).await.unwrap().is_current());
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = format!("{}?mode=rwc", url(folder.path()));
+    let pool = sqlx::SqlitePool::connect(&options).await.unwrap();
+    let all: Vec<_> = sqlx::migrate!("migrations/sqlite").iter().cloned().collect();
+    let first = all.iter().filter(|migration| migration.version == 1).cloned().collect();
+    Migrator::with_migrations(first).run(&pool).await.unwrap();
+    let bindings =
+        r#"[{"contact":"sip:a@192.0.2.1","expires_at":170},{"contact":"sip:b@192.0.2.1","expires_at":160}]"#;
+    for (aor, expires_at, bindings) in [
+        ("sip:alice@example.com", 170, bindings),
+        ("sip:bob@example.com", 100, "[]"),
+        ("sip:carol@example.com", 9, "{"),
+    ] {
+        let row = "INSERT INTO location (aor, version, expires_at, bindings) VALUES (?, 7, ?, ?)";
+        sqlx::query(row).bind(aor).bind(expires_at).bind(bindings).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+
+    let store = open(folder.path()).await;
+    assert!(Database::schema(&url(folder.path())).await.unwrap().is_current());
+    let alice = loaded(&store, "alice").await;
+    assert_eq!((alice.version, alice.bindings.len(), alice.watchers.len()), (7, 2, 0));
+    let due = |now| {
+        let store = &store;
+        async move {
+            store.due(UnixTime(now), 10).await.unwrap().into_iter().map(|(aor, _)| aor).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(due(159).await, [], "nothing is over yet");
+    assert_eq!(due(160).await, [aor("alice")], "the first of the two");
+    assert_eq!(store.sweep(UnixTime(699), 10).await.unwrap(), 0);
+    assert_eq!(store.sweep(UnixTime(700), 10).await.unwrap(), 1, "bob, who has been empty since 100");
+    assert_eq!(due(700).await, [aor("alice"), aor("carol")], "what cannot be read is written anew");
 }

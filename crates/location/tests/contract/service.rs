@@ -54,6 +54,14 @@ impl LocationStore for Gated {
         self.memory.sweep(now, limit)
     }
 
+    fn due(
+        &self,
+        now: UnixTime,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Aor, Record)>, Error>> + Send {
+        self.memory.due(now, limit)
+    }
+
     fn flows_of(
         &self,
         edge: &str,

@@ -1,7 +1,8 @@
 //! What every store has to do, run on each of them.
 
-use crate::common::{NOW, aor, binding, credentials, loaded, save, saved, user};
-use location::{Directory, LocationStore, SWEEP_GRACE, Saved};
+use crate::common::{NOW, aor, binding, credentials, loaded, save, saved, user, watcher};
+use location::{Directory, LocationStore, SWEEP_GRACE, Save, Saved};
+use registrar::watcher::{ContactEvent, Notice};
 use registrar::{Record, UnixTime};
 
 /// One test function per store for each of these rules.
@@ -30,8 +31,12 @@ contract!(
     only_the_expected_version_is_replaced,
     a_batch_is_its_saves_one_after_the_other,
     large_batches_are_like_small_ones,
-    only_what_is_long_over_is_swept,
+    watchers_are_saved_and_loaded_with_the_bindings,
+    only_what_has_long_been_empty_is_swept,
     the_sweeper_takes_the_oldest_first,
+    what_is_over_is_due_until_it_is_taken_out,
+    a_watcher_that_is_over_or_has_news_makes_its_record_due,
+    removing_tells_the_watchers,
     a_version_never_comes_back,
     flows_are_found_by_edge,
     flows_come_in_pages,
@@ -50,11 +55,14 @@ async fn what_is_saved_is_loaded(store: &impl LocationStore) {
     bindings[1].reg_id = None;
     bindings[1].path.clear();
     let version = saved(store, "alice", 0, bindings.clone()).await;
-    assert_eq!(loaded(store, "alice").await, Record { version, bindings: bindings.clone() });
+    assert_eq!(
+        loaded(store, "alice").await,
+        Record { version, bindings: bindings.clone(), ..Record::default() }
+    );
     bindings.pop();
     let next = saved(store, "alice", version, bindings.clone()).await;
     assert!(next > version);
-    assert_eq!(loaded(store, "alice").await, Record { version: next, bindings });
+    assert_eq!(loaded(store, "alice").await, Record { version: next, bindings, ..Record::default() });
 }
 
 async fn a_batch_keeps_its_order(store: &impl LocationStore) {
@@ -97,7 +105,8 @@ async fn only_the_expected_version_is_replaced(store: &impl LocationStore) {
 async fn a_batch_is_its_saves_one_after_the_other(store: &impl LocationStore) {
     let contact = |text: &str| vec![binding(text, "edge", NOW)];
     let first = saved(store, "alice", 0, contact("sip:0@192.0.2.1")).await;
-    let next = location::next_version(first, &Record { version: 0, bindings: contact("sip:1@192.0.2.1") });
+    let next =
+        location::next_version(first, &Record { bindings: contact("sip:1@192.0.2.1"), ..Record::default() });
     let done = store
         .save(&[
             save("alice", first + 7, contact("sip:stale@192.0.2.1")),
@@ -140,24 +149,48 @@ async fn large_batches_are_like_small_ones(store: &impl LocationStore) {
     }
 }
 
-async fn only_what_is_long_over_is_swept(store: &impl LocationStore) {
-    saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
-    let over = NOW.after(3_600);
-    assert_eq!(store.sweep(over.after(SWEEP_GRACE), 10).await.unwrap(), 0);
-    assert_eq!(loaded(store, "alice").await.bindings.len(), 1);
-    assert_eq!(store.sweep(over.after(SWEEP_GRACE + 1), 10).await.unwrap(), 1);
+async fn watchers_are_saved_and_loaded_with_the_bindings(store: &impl LocationStore) {
+    let mut record = Record {
+        bindings: vec![binding("sip:a@192.0.2.1", "edge", NOW)],
+        watchers: vec![watcher("1", NOW), watcher("2", NOW)],
+        ..Record::default()
+    };
+    let notice =
+        Notice { event: ContactEvent::Refreshed, binding: binding("sip:\u{e9}@192.0.2.1", "edge", NOW) };
+    record.watchers[1].notices.push(notice);
+    let mut save = Save { aor: aor("alice"), expected: 0, record };
+    for _ in 0..2 {
+        let [Saved::Version(version)] = store.save(std::slice::from_ref(&save)).await.unwrap()[..] else {
+            panic!("nobody else writes");
+        };
+        save.record.version = version;
+        assert_eq!(loaded(store, "alice").await, save.record);
+        assert_eq!(store.list(None, 1).await.unwrap().items, [(aor("alice"), save.record.clone())]);
+        save.expected = version;
+        save.record.watchers.pop();
+    }
+}
+
+async fn only_what_has_long_been_empty_is_swept(store: &impl LocationStore) {
+    let version = saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
+    let late = NOW.after(100_000);
+    assert_eq!(store.sweep(late, 10).await.unwrap(), 0, "what is over has to be taken out first");
+    saved(store, "alice", version, vec![]).await;
+    assert_eq!(store.sweep(NOW.after(SWEEP_GRACE), 10).await.unwrap(), 0);
+    assert!(loaded(store, "alice").await.version > version);
+    assert_eq!(store.sweep(NOW.after(SWEEP_GRACE + 1), 10).await.unwrap(), 1);
     assert_eq!(loaded(store, "alice").await, Record::default());
     assert_eq!(store.flows_of("edge", NOW, None, 10).await.unwrap().items, []);
-    // One binding that lives keeps the record.
-    let two =
-        vec![binding("sip:a@192.0.2.1", "edge", NOW), binding("sip:b@192.0.2.1", "edge", NOW.after(9_000))];
-    saved(store, "bob", 0, two).await;
-    assert_eq!(store.sweep(over.after(SWEEP_GRACE + 1), 10).await.unwrap(), 0);
+    // Somebody who watches keeps the record.
+    let watched = Record { watchers: vec![watcher("1", NOW)], ..Record::default() };
+    store.save(&[Save { aor: aor("bob"), expected: 0, record: watched }]).await.unwrap();
+    assert_eq!(store.sweep(late, 10).await.unwrap(), 0);
 }
 
 async fn the_sweeper_takes_the_oldest_first(store: &impl LocationStore) {
     for (user, at) in [("alice", 30), ("bob", 10), ("carol", 20)] {
-        saved(store, user, 0, vec![binding("sip:a@192.0.2.1", "edge", NOW.after(at))]).await;
+        let version = saved(store, user, 0, vec![binding("sip:a@192.0.2.1", "edge", NOW.after(at))]).await;
+        saved(store, user, version, vec![]).await;
     }
     let late = NOW.after(100_000);
     assert_eq!(store.sweep(late, 2).await.unwrap(), 2);
@@ -165,6 +198,63 @@ async fn the_sweeper_takes_the_oldest_first(store: &impl LocationStore) {
     assert_eq!(left.items.iter().map(|(aor, _)| aor.clone()).collect::<Vec<_>>(), [aor("alice")]);
     assert_eq!(store.sweep(late, 2).await.unwrap(), 1);
     assert_eq!(store.sweep(late, 2).await.unwrap(), 0);
+}
+
+/// Whose records are due.
+async fn due(store: &impl LocationStore, now: UnixTime, limit: u32) -> Vec<sip::Aor> {
+    store.due(now, limit).await.unwrap().into_iter().map(|(aor, _)| aor).collect()
+}
+
+async fn what_is_over_is_due_until_it_is_taken_out(store: &impl LocationStore) {
+    let mut two = vec![
+        binding("sip:a@192.0.2.1", "edge", NOW.after(60)),
+        binding("sip:b@192.0.2.1", "edge", NOW.after(10)),
+    ];
+    let version = saved(store, "alice", 0, two.clone()).await;
+    saved(store, "bob", 0, vec![binding("sip:b@192.0.2.1", "edge", NOW)]).await;
+    saved(store, "carol", 0, vec![binding("sip:c@192.0.2.1", "edge", NOW.after(20))]).await;
+    let over = NOW.after(3_600);
+    assert_eq!(due(store, NOW.after(3_599), 10).await, []);
+    assert_eq!(due(store, over, 10).await, [aor("bob")], "the first second in which it no longer counts");
+    assert_eq!(due(store, over.after(20), 10).await, [aor("bob"), aor("alice"), aor("carol")]);
+    assert_eq!(due(store, over.after(20), 2).await, [aor("bob"), aor("alice")]);
+    let found = store.due(over.after(10), 10).await.unwrap();
+    assert_eq!(found[1], (aor("alice"), loaded(store, "alice").await));
+
+    two.pop();
+    let version = saved(store, "alice", version, two).await;
+    assert_eq!(due(store, over.after(20), 10).await, [aor("bob"), aor("carol")]);
+    assert_eq!(due(store, over.after(60), 10).await, [aor("bob"), aor("carol"), aor("alice")]);
+    saved(store, "alice", version, vec![]).await;
+    assert_eq!(
+        due(store, over.after(9_999), 10).await,
+        [aor("bob"), aor("carol")],
+        "that is for the sweeper"
+    );
+}
+
+async fn a_watcher_that_is_over_or_has_news_makes_its_record_due(store: &impl LocationStore) {
+    let mut record = Record { watchers: vec![watcher("1", NOW)], ..Record::default() };
+    record.watchers[0].expires_at = NOW.after(60);
+    store.save(&[Save { aor: aor("alice"), expected: 0, record: record.clone() }]).await.unwrap();
+    record.watchers[0].note(ContactEvent::Expired, &binding("sip:a@192.0.2.1", "edge", NOW));
+    store.save(&[Save { aor: aor("bob"), expected: 0, record }]).await.unwrap();
+    assert_eq!(due(store, NOW.after(4), 10).await, []);
+    assert_eq!(due(store, NOW.after(5), 10).await, [aor("bob")], "RFC 3680 §4.10");
+    assert_eq!(due(store, NOW.after(60), 10).await, [aor("bob"), aor("alice")]);
+}
+
+async fn removing_tells_the_watchers(store: &impl LocationStore) {
+    let bindings = vec![binding("sip:a@192.0.2.1", "edge", NOW)];
+    let record =
+        Record { bindings: bindings.clone(), watchers: vec![watcher("1", NOW)], ..Record::default() };
+    store.save(&[Save { aor: aor("alice"), expected: 0, record }]).await.unwrap();
+    assert!(store.remove(&aor("alice")).await.unwrap());
+    let left = loaded(store, "alice").await;
+    let told = Notice { event: ContactEvent::Deactivated, binding: bindings[0].clone() };
+    assert_eq!((left.bindings.len(), &left.watchers[0].notices), (0, &vec![told]));
+    assert_eq!(due(store, NOW.after(5), 10).await, [aor("alice")]);
+    assert!(!store.remove(&aor("alice")).await.unwrap());
 }
 
 async fn a_version_never_comes_back(store: &impl LocationStore) {

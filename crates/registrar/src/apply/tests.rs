@@ -39,7 +39,7 @@ fn a_new_contact_is_bound_with_all_that_is_known() {
         user_agent: "Phone".to_owned(),
         ..fixture::binding("sip:a@192.0.2.4")
     };
-    assert_eq!(change.record, Record { version: 0, bindings: vec![expected] });
+    assert_eq!(change.record, Record { bindings: vec![expected], ..Record::default() });
 }
 
 #[test]
@@ -193,9 +193,9 @@ fn expired_bindings_are_not_there() {
     let mut over = fixture::binding("sip:old@192.0.2.4");
     over.expires_at = NOW;
     over.cseq = 100;
-    let before = Record { version: 3, bindings: vec![over] };
+    let before = Record { version: 3, bindings: vec![over], ..Record::default() };
     let query = apply(&before, "call", 1, "");
-    assert_eq!((query.kind, query.record), (ChangeKind::None, Record { version: 3, bindings: vec![] }));
+    assert_eq!((query.kind, query.record), (ChangeKind::None, Record { version: 3, ..Record::default() }));
     // Not even its CSeq counts any more.
     let change = apply(&before, "call", 1, "Contact: <sip:old@192.0.2.4>\r\n");
     let key = contact_key("sip:old@192.0.2.4");
