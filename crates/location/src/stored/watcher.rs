@@ -1,4 +1,4 @@
-//! Watchers as JSON, the column beside the bindings.
+//! Watchers (RFC 6665) as JSON, the column beside the bindings.
 
 use std::borrow::Cow;
 
