@@ -348,6 +348,8 @@ impl Edge {
                 branch::push_via(&mut request, "TLS", &self.settings.name, token, context.loop_hash);
             }
             Hop::Ua(flow) => {
+                // §16.6 step 6: the element at the other end may route strictly.
+                let _ = route::postprocess(&mut request); // what cannot be read is for that element to judge
                 let host = self.settings.public_host(&flow);
                 branch::push_via(&mut request, flow.protocol.via(), &host, token, context.loop_hash);
             }
@@ -406,6 +408,7 @@ impl Edge {
         match hop {
             Hop::Core(_) => branch::push_via(&mut copy, "TLS", &self.settings.name, &token, loop_hash),
             Hop::Ua(flow) => {
+                let _ = route::postprocess(&mut copy); // as in `launch`
                 let host = self.settings.public_host(&flow);
                 branch::push_via(&mut copy, flow.protocol.via(), &host, &token, loop_hash);
             }
