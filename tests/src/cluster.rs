@@ -41,7 +41,7 @@ pub struct Plan {
     pub filter: String,
     /// `LOG_FORMAT` of the nodes.
     pub format: String,
-    /// More variables: `EDGE_…` for every edge, `CORE_…` for every core.
+    /// More variables: `EDGE_…` for every edge, `CORE_…` for every core, `ep2/EDGE_…` for one node.
     pub settings: Vec<(String, String)>,
 }
 
@@ -54,8 +54,15 @@ impl Default for Plan {
 impl Plan {
     /// What the plan sets takes the place of what a cluster sets.
     fn adjust(&self, node: &mut Node, prefix: &str) {
-        for (variable, value) in self.settings.iter().filter(|(variable, _)| variable.starts_with(prefix)) {
-            node.set(variable, value);
+        for (variable, value) in &self.settings {
+            let variable = match variable.split_once('/') {
+                Some((name, variable)) if name == node.name => variable,
+                Some(_) => continue,
+                None => variable,
+            };
+            if variable.starts_with(prefix) {
+                node.set(variable, value);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod fuzz;
 pub mod lab;
 pub mod net;
 pub mod oracle;
+pub mod phone;
 pub mod raw;
 pub mod sim;
 pub mod sipp;
