@@ -18,7 +18,7 @@ pub fn check(data: &[u8]) {
 }
 
 /// What a stream holds up to its end, or up to the point where it cannot be framed. A ping stands as the two CRLF that it
-/// is, because one that the network cuts in its middle is read so.
+/// is, because one that the network cuts in its middle is read so; and so does one whose last byte never comes.
 fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Option<Bytes>>, bool) {
     let (mut decoder, mut buffer, mut found) = (Decoder::default(), BytesMut::new(), Vec::new());
     for piece in pieces {
@@ -33,6 +33,7 @@ fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Option<Bytes>>
             }
         }
     }
+    found.extend(buffer.starts_with(b"\r\n").then_some(None));
     (found, true)
 }
 
