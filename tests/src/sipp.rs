@@ -38,6 +38,9 @@ pub struct Run<'a> {
     pub hold: Duration,
     /// One TCP connection instead of UDP.
     pub tcp: bool,
+    /// A message that the scenario does not expect is passed over instead of ending the call. SIPp knows only the last
+    /// message again when it is repeated, so on a slow machine an earlier one would end what is going well.
+    pub forgiving: bool,
 }
 
 /// What a run has come to.
@@ -81,6 +84,9 @@ impl Sipp {
         }
         if let Some(name) = run.out_of_call {
             command.arg("-aa").arg("-oocsf").arg(scenario(name));
+        }
+        if run.forgiving {
+            command.args(["-default_behaviors", "all,-abortunexp"]);
         }
         if !run.lines.is_empty() {
             fs::write(with("csv"), format!("SEQUENTIAL\n{}\n", run.lines.join("\n")))?;
@@ -215,12 +221,13 @@ impl Sipp {
 
     fn problem(&self, what: &str, outcome: Outcome) -> Problem {
         let mut text = format!("sipp {}: {what}; {outcome:?}", self.scenario);
-        for (ending, lines) in [("errors", 40), ("output", 60)] {
+        for (ending, first, last) in [("errors", 60, 20), ("output", 0, 60)] {
             let log = fs::read(self.base.with_extension(ending)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             let log: Vec<&str> = log.lines().collect();
-            let tail = log.get(log.len().saturating_sub(lines)..).unwrap_or_default();
-            text.push_str(&format!("\n--- {ending}\n{}", tail.join("\n")));
+            let head = log.get(..first.min(log.len())).unwrap_or_default();
+            let tail = log.get(log.len().saturating_sub(last).max(head.len())..).unwrap_or_default();
+            text.push_str(&format!("\n--- {ending}\n{}\n[…]\n{}", head.join("\n"), tail.join("\n")));
         }
         Problem::new(text)
     }
