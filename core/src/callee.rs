@@ -10,6 +10,7 @@ use sip::{Aor, Reject, Request, StatusCode, Uri};
 use crate::gruu::{Temporary, open};
 use crate::keys::ClusterKeys;
 use crate::routing::{NOT_FOUND, UNAVAILABLE};
+use crate::sips;
 
 /// An address-of-record of ours, and who of those that registered there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,7 @@ impl Callee {
         };
         let mut targets: Vec<_> =
             found.into_iter().enumerate().map(|(mark, candidate)| target(candidate, mark as u64)).collect();
+        sips::fit(&mut targets, request);
         if self.who != Who::Everybody {
             // RFC 5627 §6.1: the order is that of the refreshes; q would weigh a UA against itself.
             targets.iter_mut().for_each(|target| target.q = 1000);

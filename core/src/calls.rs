@@ -19,6 +19,7 @@ use crate::in_dialog::Detour;
 use crate::pending::Pending;
 use crate::routing;
 use crate::signature;
+use crate::sips;
 
 /// A request between two answers of the store. The request itself waits in its response context, where a CANCEL
 /// finds it.
@@ -100,8 +101,8 @@ impl Core {
     }
 
     /// §16.10. Before the store has answered there is no branch: the request ends here (§9.2: 487).
-    pub(crate) fn on_cancel(&mut self, invite: ServerId, now: Instant) {
-        self.step(invite, now, ResponseContext::on_cancel);
+    pub(crate) fn on_cancel(&mut self, invite: ServerId, reason: Option<&Bytes>, now: Instant) {
+        self.step(invite, now, |context, now, out| context.on_cancel(reason, now, out));
     }
 
     /// A CANCEL that matches no INVITE here: the core that forwarded it is gone. The cores' branches are computed, so the
@@ -187,6 +188,9 @@ impl Core {
         let Some(context) = self.contexts.get(&call.id) else { return };
         let targets = call.callee.targets(record, context.response.request(), self.unix(now));
         if targets.is_empty() {
+            if sips::is_asked(context.response.request()) && record.live(self.unix(now)).next().is_some() {
+                return self.refuse(call.id, &sips::not_allowed(), now);
+            }
             if let Some(status) = call.callee.missing() {
                 return self.refuse(call.id, &Reject::new(status), now);
             }

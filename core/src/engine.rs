@@ -197,7 +197,7 @@ impl Core {
     fn on_event(&mut self, event: Event<EdgeHop>, now: Instant) {
         match event {
             Event::Request { id, request, from } => self.on_request(id, request, from, now),
-            Event::Cancel { invite, .. } => self.on_cancel(invite, now),
+            Event::Cancel { invite, reason } => self.on_cancel(invite, reason.as_ref(), now),
             Event::Ack { request, .. } => self.on_ack(request),
             Event::Response { id, response } => self.on_response(id, response, now),
             Event::StrayResponse { response, .. } => self.on_stray(response),
@@ -289,10 +289,10 @@ impl Core {
     fn perform(&mut self, id: ServerId, action: Action, now: Instant) {
         match action {
             Action::Forward { branch, request, .. } => self.launch(id, branch, request, now),
-            Action::Cancel { branch } => {
+            Action::Cancel { branch, reason } => {
                 let client = self.contexts.get(&id).and_then(|context| context.client(branch));
                 if let Some(client) = client {
-                    self.layer.cancel(client, now);
+                    self.layer.cancel_because(client, reason, now);
                 }
             }
             Action::Abandon { branch } => {

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use location::{Answer, Query};
-use proxy::branch;
 use proxy::context::{BranchId, Failure};
 use proxy::target::{Target, TargetSet};
+use proxy::{branch, stateless};
 use sip::{Method, Name, Request, Response, StatusCode};
 use transaction::ServerId;
 
@@ -178,7 +178,8 @@ impl Core {
             self.counters.dropped_acks += 1;
             return;
         };
-        let token = self.layer.ids().branch();
+        // §16.11: the same for every repetition.
+        let token = stateless::branch_of(request);
         branch::push_via(&mut copy, "TLS", signature::SENT_BY, &token, branch::loop_hash(request));
         let lane = transaction::lane(copy.call_id());
         self.layer.send(copy.encode(), EdgeHop(edge), lane);

@@ -24,6 +24,7 @@ pub mod routing;
 mod serve;
 pub mod settings;
 pub mod signature;
+mod sips;
 
 pub use config::Config;
 pub use serve::serve;

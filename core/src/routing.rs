@@ -49,7 +49,8 @@ pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Res
         // §16.3 step 2: a scheme that cannot be routed
         return Err(Reject::new(StatusCode::new(416)));
     }
-    if !settings.serves(&uri) {
+    // §16.5: a `maddr` says where the request goes, whatever the domain; one that is ours the edge has resolved (§16.4).
+    if !settings.serves(&uri) || uri.params.has("maddr") {
         return Err(Reject::new(StatusCode::new(403)).because("Domain Not Served"));
     }
     if request.method == Method::Register {
@@ -77,7 +78,7 @@ fn in_dialog(
     if way == Way::Foreign {
         return Err(Reject::new(StatusCode::new(403)).because("Foreign Route"));
     }
-    let is_here = uri.is_sip() && settings.serves(uri);
+    let is_here = uri.is_sip() && settings.serves(uri) && !uri.params.has("maddr");
     if is_here && let Some(callee) = Callee::of_gruu(uri, &settings.keys)? {
         return Ok(Some(Destination::Registered(callee)));
     }

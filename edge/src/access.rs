@@ -8,14 +8,16 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use sip::{Headers, Name, NameAddr, Reject, Request, StatusCode};
-use transport::Flow;
+use sip::{Headers, Name, NameAddr, Reject, Request, Scheme, StatusCode};
 use transport::token::Keys;
+use transport::{Flow, Protocol};
 
 use crate::settings::Settings;
 
 /// 430 Flow Failed, RFC 5626 §11.5: the flow of a genuine token is gone.
 pub const FLOW_FAILED: StatusCode = StatusCode::new(430);
+/// 480 Temporarily Unavailable: not over TLS.
+const UNAVAILABLE: StatusCode = StatusCode::new(480);
 /// 403 Forbidden: the token is not the cluster's.
 pub const FORBIDDEN: StatusCode = StatusCode::new(403);
 
@@ -69,11 +71,30 @@ pub fn add_path(request: &mut Request, flow: &Flow, settings: &Settings) {
     request.headers.push_top(Name::Path, Bytes::from(uri));
 }
 
+/// A request for a SIPS URI goes over TLS or not at all (RFC 5630 §5.3): 480 with Warning 380.
+pub fn check_sips(request: &Request, flow: &Flow) -> Result<(), Reject> {
+    if request.request_uri()?.scheme != Scheme::Sips || flow.protocol.is_secure() {
+        return Ok(());
+    }
+    Err(Reject::new(UNAVAILABLE).with(Name::Warning, "380 signalbox \"SIPS Not Allowed\""))
+}
+
 /// The Record-Route value that brings in-dialog requests back to `flow` (RFC 5626 §5.3.2). The transport is the
-/// flow's own, so that a UA which resolves the URI reaches us the way it came (RFC 5658 §4).
-pub fn record_route(flow: &Flow, settings: &Settings) -> Bytes {
+/// flow's own, so that a UA which resolves the URI reaches us the way it came (RFC 5658 §4). SIPS where the
+/// Request-URI or the next Route entry is (RFC 3261 §16.6 step 4).
+pub fn record_route(request: &Request, flow: &Flow, settings: &Settings) -> Bytes {
     let token = settings.keys.mint(flow);
     let host = settings.public_host(flow);
+    let next = || request.top_route()?.ok()?.parsed_uri().ok().map(|uri| uri.scheme);
+    let scheme = request.request_uri().ok().map(|uri| uri.scheme);
+    if [scheme, next()].contains(&Some(Scheme::Sips)) {
+        // A SIPS URI is TLS; only WebSocket has to be told (RFC 7118 §5.2).
+        let transport = match flow.protocol {
+            Protocol::Ws | Protocol::Wss => transport_param(flow),
+            Protocol::Udp | Protocol::Tcp | Protocol::Tls => "",
+        };
+        return Bytes::from(format!("<sips:{token}@{host}{transport};lr>"));
+    }
     Bytes::from(format!("<sip:{token}@{host}{};lr>", transport_param(flow)))
 }
 
@@ -91,6 +112,7 @@ fn transport_param(flow: &Flow) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sip::Method;
     use transport::Protocol::{Tcp, Tls, Udp, Ws, Wss};
 
     /// RFC 7118 §5.2: `ws` is the value for plain and secure WebSocket.
@@ -99,17 +121,32 @@ mod tests {
         let keys = Keys::random([7; 32]);
         let settings = Settings::new("edge-1".to_owned(), None, Vec::new(), &[], Vec::new(), keys);
         let (local, remote) = ("192.0.2.1:5060".parse().unwrap(), "198.51.100.1:40000".parse().unwrap());
-        for (protocol, parameter) in [
-            (Udp, ""),
-            (Tcp, ";transport=tcp"),
-            (Tls, ";transport=tls"),
-            (Ws, ";transport=ws"),
-            (Wss, ";transport=ws"),
+        for (protocol, parameter, secure) in [
+            (Udp, "", ""),
+            (Tcp, ";transport=tcp", ""),
+            (Tls, ";transport=tls", ""),
+            (Ws, ";transport=ws", ";transport=ws"),
+            (Wss, ";transport=ws", ";transport=ws"),
         ] {
             let flow = Flow { protocol, local, remote, connection: u64::from(protocol.is_reliable()) };
-            let value = record_route(&flow, &settings);
-            let value = std::str::from_utf8(&value).unwrap();
+            let of = |uri: &'static str, route: Option<&'static str>| {
+                let mut request = Request::new(Method::Invite, uri);
+                if let Some(route) = route {
+                    request.headers.append(Name::Route, route);
+                }
+                String::from_utf8(record_route(&request, &flow, &settings).to_vec()).unwrap()
+            };
+            let value = of("sip:bob@example.com", None);
+            assert!(value.starts_with("<sip:"), "{value}");
             assert!(value.ends_with(&format!("@192.0.2.1:5060{parameter};lr>")), "{value}");
+            // RFC 3261 §16.6 step 4: SIPS when the Request-URI or the next Route entry is.
+            for (uri, route) in
+                [("sips:bob@example.com", None), ("sip:bob@example.com", Some("<sips:p.example.com;lr>"))]
+            {
+                let value = of(uri, route);
+                assert!(value.starts_with("<sips:"), "{value}");
+                assert!(value.ends_with(&format!("@192.0.2.1:5060{secure};lr>")), "{value}");
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use link::PeerId;
 use proxy::context::{Action, BranchId, Failure, Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
-use proxy::{branch, record_route, route, validate};
+use proxy::{branch, record_route, route, stateless, validate};
 use sip::{Message, Method, Name, Reject, Request, Response, StatusCode, via};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use transport::Flow;
@@ -158,10 +158,10 @@ impl Edge {
     fn on_event(&mut self, event: Event<Hop>, now: Instant) {
         match event {
             Event::Request { id, request, from } => self.on_request(id, request, from, now),
-            Event::Cancel { invite, .. } => {
+            Event::Cancel { invite, reason } => {
                 self.step(invite, now, |context, now, out| {
                     context.cancelled = true;
-                    context.response.on_cancel(now, out);
+                    context.response.on_cancel(reason.as_ref(), now, out);
                 });
             }
             Event::Ack { request, from } => self.on_ack(request, from),
@@ -213,7 +213,7 @@ impl Edge {
         if request.method == Method::Register {
             access::add_path(request, &flow, &self.settings);
         } else if record_route::wants(request) {
-            record_route::insert(request, access::record_route(&flow, &self.settings));
+            record_route::insert(request, access::record_route(request, &flow, &self.settings));
         }
         self.home(request.call_id(), None).map(Hop::Core).ok_or_else(|| self.no_core())
     }
@@ -231,8 +231,9 @@ impl Edge {
         if !alive {
             return Err(Reject::new(access::FLOW_FAILED));
         }
+        access::check_sips(request, &flow)?;
         if record_route::wants(request) {
-            record_route::insert(request, access::record_route(&flow, &self.settings));
+            record_route::insert(request, access::record_route(request, &flow, &self.settings));
         }
         Ok(Hop::Ua(flow))
     }
@@ -312,10 +313,10 @@ impl Edge {
         for action in actions.drain(..) {
             match action {
                 Action::Forward { branch, request, .. } => self.launch(id, branch, request, now),
-                Action::Cancel { branch } => {
+                Action::Cancel { branch, reason } => {
                     let client = self.contexts.get(&id).and_then(|context| context.client(branch));
                     if let Some(client) = client {
-                        self.layer.cancel(client, now);
+                        self.layer.cancel_because(client, reason, now);
                     }
                 }
                 Action::Abandon { branch } => {
@@ -394,6 +395,8 @@ impl Edge {
     fn on_ack(&mut self, mut request: Request, from: Hop) {
         self.counters.request(&Method::Ack, matches!(from, Hop::Ua(_)));
         let loop_hash = branch::loop_hash(&request);
+        // §16.11: the same for every repetition.
+        let token = stateless::branch_of(&request);
         let Ok(hop) = self.admit(&mut request, from, loop_hash) else {
             self.counters.dropped_acks += 1;
             return;
@@ -403,7 +406,6 @@ impl Edge {
             self.counters.dropped_acks += 1;
             return;
         };
-        let token = self.layer.ids().branch();
         let lane = transaction::lane(copy.call_id());
         match hop {
             Hop::Core(_) => branch::push_via(&mut copy, "TLS", &self.settings.name, &token, loop_hash),

@@ -285,7 +285,10 @@ impl Oracle {
 
     /// RFC 3327 §5.4, and nothing of another binding.
     fn check_route(&self, seen: &Seen) -> Result<(), String> {
-        if self.stored.contains(&(seen.uri.clone(), seen.routes.clone())) {
+        // RFC 5630 §5.3: a SIPS contact stands for a SIP one, too.
+        let secure = seen.uri.strip_prefix("sip:").map(|rest| format!("sips:{rest}"));
+        let contacts = [Some(seen.uri.clone()), secure].into_iter().flatten();
+        if contacts.into_iter().any(|contact| self.stored.contains(&(contact, seen.routes.clone()))) {
             return Ok(());
         }
         let own: Vec<_> = self.stored.iter().filter(|(contact, _)| *contact == seen.uri).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cluster_tests::oracle::{Node, Seen};
 use cluster_tests::sim::{EP1, EP2, Sim};
+use cluster_tests::ua::message::first;
 use cluster_tests::ua::{Answer, Register};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -49,7 +50,10 @@ fn two_contacts_behind_two_edges_are_two_branches_each_with_its_own_route() {
     sim.run(2 * SECOND);
     assert_eq!(sim.call_of(call).last, Some(200));
     assert!(!sim.ua(near).is_ringing(), "the other one is cancelled");
-    assert_eq!(sim.ua(near).transactions("CANCEL").len(), 1);
+    let cancels = sim.ua(near).transactions("CANCEL");
+    assert_eq!(cancels.len(), 1);
+    let reason = "SIP;cause=200;text=\"Call completed elsewhere\"";
+    assert_eq!(first(&cancels[0].headers, "Reason"), reason, "RFC 3326 §2: no call was missed here");
     assert!(sim.ua(far).requests("CANCEL").is_empty());
     assert!(sim.ua(far).dialogs[0].is_acknowledged);
     assert_eq!(sim.hang_up(call), Some(200));

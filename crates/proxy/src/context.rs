@@ -20,6 +20,7 @@ mod forking;
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use sip::{Method, Name, Reject, Request, Response, StatusCode};
 use smallvec::SmallVec;
 
@@ -49,6 +50,9 @@ pub enum Action {
     Cancel {
         /// A pending branch of an INVITE.
         branch: BranchId,
+        /// Values of its Reason header field (RFC 3326 §2): those of the CANCEL from upstream, or what another branch
+        /// has said.
+        reason: Option<Bytes>,
     },
     /// Drop the branch's client transaction: it was silent for 64·T1 after its CANCEL (§9.1) or over the
     /// whole of Timer C.
@@ -365,7 +369,7 @@ impl ResponseContext {
         }
         if may_respond {
             out.push(Action::Respond(response));
-            self.answered(now, out);
+            self.answered(Some(&cancel::ELSEWHERE), now, out);
         }
         self.advance(now, out);
     }

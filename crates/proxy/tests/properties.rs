@@ -187,7 +187,7 @@ impl Judge {
             Op::Cancel => {
                 self.cancelled |= self.script.invite;
                 self.closed |= self.script.invite;
-                self.turn(ResponseContext::on_cancel);
+                self.turn(|context, now, out| context.on_cancel(None, now, out));
             }
             Op::Wait { seconds } => {
                 self.now += Duration::from_secs(seconds);
@@ -246,7 +246,7 @@ impl Judge {
             assert_eq!(self.done, 0, "nothing comes after Done: {action:?}");
             match action {
                 Action::Forward { branch, request, tag } => self.forward(branch, request, tag),
-                Action::Cancel { branch } => {
+                Action::Cancel { branch, .. } => {
                     let seen = self.seen(branch);
                     assert!(
                         seen.life == Life::Pending && !seen.cancelled,

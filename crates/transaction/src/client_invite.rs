@@ -35,8 +35,8 @@ enum State {
     },
     Proceeding {
         invite: Bytes,
-        /// §9.1: cancelled; without a final until then it counts as ended.
-        cancelled: Option<Instant>,
+        /// §9.1: its CANCEL has gone out.
+        cancelled: Option<Cancelled>,
     },
     Completed {
         ack: Option<Bytes>,
@@ -51,6 +51,14 @@ enum State {
 /// A CANCEL that waits for its moment.
 #[derive(Debug)]
 struct Cancel {
+    reason: Option<Bytes>,
+}
+
+/// A CANCEL that has gone out.
+#[derive(Debug)]
+struct Cancelled {
+    /// Without a final until then the INVITE counts as ended.
+    until: Instant,
     reason: Option<Bytes>,
 }
 
@@ -84,8 +92,9 @@ impl<P: Peer> ClientInvite<P> {
         self.state = match mem::replace(&mut self.state, State::Terminated) {
             State::Calling { invite, cancel, .. } if status.is_provisional() => {
                 self.tell(response, out);
-                due = cancel.and_then(|cancel| ack::cancel(&invite, cancel.reason));
-                let cancelled = due.as_ref().map(|_| now + timers.lifetime());
+                let cancelled =
+                    cancel.map(|cancel| Cancelled { until: now + timers.lifetime(), reason: cancel.reason });
+                due = cancelled.as_ref().and_then(|cancelled| ack::cancel(&invite, cancelled.reason.clone()));
                 State::Proceeding { invite, cancelled }
             }
             state @ State::Proceeding { .. } if status.is_provisional() => {
@@ -133,8 +142,8 @@ impl<P: Peer> ClientInvite<P> {
                 None
             }
             State::Proceeding { invite, cancelled } if cancelled.is_none() => {
-                let cancel = ack::cancel(invite, reason)?;
-                *cancelled = Some(now + timers.lifetime());
+                let cancel = ack::cancel(invite, reason.clone())?;
+                *cancelled = Some(Cancelled { until: now + timers.lifetime(), reason });
                 Some(cancel)
             }
             State::Proceeding { .. }
@@ -147,7 +156,9 @@ impl<P: Peer> ClientInvite<P> {
     /// The CANCEL that has gone out, while it is not known to have had an effect.
     pub(crate) fn cancel_sent(&self) -> Option<Request> {
         match &self.state {
-            State::Proceeding { invite, cancelled: Some(_) } => ack::cancel(invite, None),
+            State::Proceeding { invite, cancelled: Some(cancelled) } => {
+                ack::cancel(invite, cancelled.reason.clone())
+            }
             State::Proceeding { cancelled: None, .. }
             | State::Calling { .. }
             | State::Completed { .. }
@@ -158,7 +169,8 @@ impl<P: Peer> ClientInvite<P> {
 
     pub(crate) fn on_timeout(&mut self, timers: &Timers, now: Instant, out: &mut Outbox<P>) {
         match &mut self.state {
-            State::Calling { timer_b: end, .. } | State::Proceeding { cancelled: Some(end), .. }
+            State::Calling { timer_b: end, .. }
+            | State::Proceeding { cancelled: Some(Cancelled { until: end, .. }), .. }
                 if *end <= now =>
             {
                 out.event(Event::Timeout { id: self.id });
@@ -193,7 +205,7 @@ impl<P: Peer> ClientInvite<P> {
             State::Calling { retransmit: None, timer_b: end, .. }
             | State::Completed { timer_d: end, .. }
             | State::Accepted { timer_m: end } => Some(*end),
-            State::Proceeding { cancelled, .. } => *cancelled,
+            State::Proceeding { cancelled, .. } => cancelled.as_ref().map(|cancelled| cancelled.until),
             State::Terminated => None,
         }
     }

@@ -121,7 +121,7 @@ impl Judge {
             }
             12 => {
                 self.closed |= self.invite;
-                self.turn(ResponseContext::on_cancel);
+                self.turn(|context, now, out| context.on_cancel(None, now, out));
             }
             13 => self.wait(Duration::from_secs(data.int_in_range(0..=250)?)),
             14 => {
@@ -214,7 +214,7 @@ impl Judge {
             assert!(!self.done, "nothing comes after Done: {action:?}");
             match action {
                 Action::Forward { branch, request, tag } => self.forward(branch, request, tag),
-                Action::Cancel { branch } => {
+                Action::Cancel { branch, .. } => {
                     assert!(self.invite, "RFC 3261 §9.1");
                     let branch = self.pending(branch);
                     assert!(!branch.cancelled, "a branch is cancelled once");

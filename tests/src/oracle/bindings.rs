@@ -75,7 +75,9 @@ impl Bindings {
     fn placed(&mut self, now: Duration, seen: &Seen) {
         let aor = aor(&seen.uri);
         let known = self.acknowledged.get(&aor).into_iter().flatten();
-        let expected = known.map(|((contact, _), (until, _))| (contact.clone(), *until)).collect();
+        let expected = known
+            .filter_map(|((contact, _), (until, _))| Some((fitting(contact, &seen.uri)?, *until)))
+            .collect();
         self.calls.entry(seen.branch(0).to_owned()).or_insert_with(|| Call {
             aor,
             sent: now,
@@ -177,6 +179,16 @@ const LINGERING: Duration = Duration::from_secs(3);
 
 fn is_star(contacts: &[String]) -> bool {
     contacts.iter().any(|contact| contact == "*")
+}
+
+/// The URI by which a request for `asked` goes to a contact, if it may (RFC 5630 §5.3): a SIPS request to SIPS contacts
+/// only, and a SIPS contact stands for a SIP one.
+fn fitting(contact: &str, asked: &str) -> Option<String> {
+    match (contact.strip_prefix("sips:"), asked.starts_with("sips:")) {
+        (Some(rest), false) => Some(format!("sip:{rest}")),
+        (None, true) => None,
+        (Some(_), true) | (None, false) => Some(contact.to_owned()),
+    }
 }
 
 /// Contact URI and reg-id: the flows of one UA have the same URI (RFC 5626 §4.2).

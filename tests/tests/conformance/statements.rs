@@ -144,9 +144,10 @@ fn check(table: &Table, sentences: &[Sentence], wrong: &mut Vec<String>) -> usiz
         let holds = |(_, sentence): &(usize, &Sentence)| {
             sentence.section == row.section && sentence.text.contains(&row.fragment)
         };
-        let found: Vec<usize> = sentences.iter().enumerate().filter(holds).map(|(at, _)| at).collect();
-        if let [one] = found[..] {
-            has_row.insert(one);
+        let found: Vec<(usize, &Sentence)> = sentences.iter().enumerate().filter(holds).collect();
+        // An RFC may say the same twice.
+        if found.first().is_some_and(|(_, first)| found.iter().all(|(_, other)| other == first)) {
+            has_row.extend(found.iter().map(|(at, _)| *at));
         } else {
             let (rfc, section, times) = (table.rfc, &row.section, found.len());
             wrong

@@ -1,8 +1,9 @@
-//! CANCEL and the deadlines that lead to it, RFC 3261 §9.1, §16.7 step 10, §16.8 and §16.10.
+//! CANCEL and the deadlines that lead to it, RFC 3261 §9.1, §16.7 step 10, §16.8 and §16.10; Reason of a CANCEL, RFC 3326.
 
 use std::time::Instant;
 
-use sip::Reject;
+use bytes::Bytes;
+use sip::{Reject, StatusCode};
 
 use super::{Action, BranchId, Phase, ResponseContext, State};
 use crate::response::{REQUEST_TERMINATED, REQUEST_TIMEOUT};
@@ -10,8 +11,8 @@ use crate::response::{REQUEST_TERMINATED, REQUEST_TIMEOUT};
 impl ResponseContext {
     /// A CANCEL came from upstream: every pending branch is cancelled, none starts any more, and the 487s
     /// that follow decide. Before the first branch the answer is our own 487 (§9.2). It has no effect on a
-    /// non-INVITE request.
-    pub fn on_cancel(&mut self, now: Instant, out: &mut Vec<Action>) {
+    /// non-INVITE request. Its Reason goes on with every CANCEL that it leads to (RFC 3326 §2).
+    pub fn on_cancel(&mut self, reason: Option<&Bytes>, now: Instant, out: &mut Vec<Action>) {
         if !self.invite {
             return;
         }
@@ -19,7 +20,7 @@ impl ResponseContext {
             Phase::New => self.reject(&Reject::new(REQUEST_TERMINATED), out),
             Phase::Forking | Phase::Closing => {
                 self.cancelled = true;
-                self.close(now, out);
+                self.close(reason, now, out);
                 self.advance(now, out);
             }
             Phase::Answered | Phase::Done => {}
@@ -49,7 +50,7 @@ impl ResponseContext {
                 State::Pending if branch.proceeding && !branch.cancelled => {
                     branch.cancelled = true;
                     branch.deadline = Some(now + lifetime);
-                    out.push(Action::Cancel { branch: id });
+                    out.push(Action::Cancel { branch: id, reason: None });
                 }
                 State::Pending => {
                     out.push(Action::Abandon { branch: id });
@@ -62,15 +63,15 @@ impl ResponseContext {
     }
 
     /// No new branches, and the pending ones are cancelled (§16.7 step 5 for a 6xx).
-    pub(super) fn close(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn close(&mut self, reason: Option<&Bytes>, now: Instant, out: &mut Vec<Action>) {
         if self.is_open() {
             self.phase = Phase::Closing;
-            self.cancel_pending(now, out);
+            self.cancel_pending(reason, now, out);
         }
     }
 
     /// §16.7 step 10. Only an INVITE can be cancelled (§9.1).
-    pub(super) fn cancel_pending(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn cancel_pending(&mut self, reason: Option<&Bytes>, now: Instant, out: &mut Vec<Action>) {
         if !self.invite {
             return;
         }
@@ -83,8 +84,16 @@ impl ResponseContext {
                 if branch.proceeding {
                     branch.deadline = Some(now + lifetime);
                 }
-                out.push(Action::Cancel { branch: BranchId::at(at) });
+                out.push(Action::Cancel { branch: BranchId::at(at), reason: reason.cloned() });
             }
         }
     }
+}
+
+/// Why the other phones stop to ring when one has been answered (RFC 3326 §2): no call was missed there.
+pub(super) static ELSEWHERE: Bytes = Bytes::from_static(b"SIP;cause=200;text=\"Call completed elsewhere\"");
+
+/// Why the other phones stop to ring when one has refused for all of them.
+pub(super) fn because_of(status: StatusCode) -> Bytes {
+    Bytes::from(format!("SIP;cause={};text=\"{}\"", status.code(), status.reason()))
 }

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use sip::{Reject, Response, StatusCode};
 
-use super::{Action, Branch, BranchId, Phase, ResponseContext, State};
+use super::{Action, Branch, BranchId, Phase, ResponseContext, State, cancel};
 use crate::branch;
 use crate::response::{LOOP_DETECTED, MAX_BREADTH_EXCEEDED, REQUEST_TIMEOUT, Shape};
 use crate::target::{Candidate, Target, TargetSet};
@@ -32,7 +33,7 @@ impl ResponseContext {
         let status = response.status;
         self.finals.add(response);
         if status.class() == 6 {
-            self.close(now, out);
+            self.close(Some(&cancel::because_of(status)), now, out);
         }
         // RFC 3261 §8.2.2.2: the UA serves another copy of this request already, so what looked dead has
         // arrived.
@@ -115,17 +116,17 @@ impl ResponseContext {
             let shape = Shape { keep_503: self.options.keep_503, keep_430: self.options.keep_430 };
             let best = self.finals.choose(&self.request, &self.to_tag, shape, self.cancelled);
             out.extend(best.map(Action::Respond));
-            self.answered(now, out);
+            self.answered(None, now, out);
         }
         self.finish(out);
     }
 
     /// A final went upstream: every other branch is cancelled (§16.7 step 10) and no new one starts.
-    pub(super) fn answered(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn answered(&mut self, reason: Option<&Bytes>, now: Instant, out: &mut Vec<Action>) {
         if self.is_open() {
             self.phase = Phase::Answered;
             self.targets = TargetSet::new();
-            self.cancel_pending(now, out);
+            self.cancel_pending(reason, now, out);
         }
     }
 

@@ -12,6 +12,8 @@ struct Run {
     now: Instant,
     copies: Vec<Request>,
     responses: Vec<Response>,
+    /// Of every CANCEL.
+    reasons: Vec<Option<Bytes>>,
 }
 
 impl Run {
@@ -19,7 +21,7 @@ impl Run {
         #[expect(clippy::disallowed_methods, reason = "an arbitrary origin of virtual time")]
         let now = Instant::now();
         let context = ResponseContext::new(request, "own".into(), options);
-        Self { context, now, copies: Vec::new(), responses: Vec::new() }
+        Self { context, now, copies: Vec::new(), responses: Vec::new(), reasons: Vec::new() }
     }
 
     /// An INVITE that has been forked to the targets, and what that did.
@@ -42,7 +44,10 @@ impl Run {
                 self.copies.push(request);
                 format!("forward {tag}")
             }
-            Action::Cancel { branch } => format!("cancel {}", branch.index()),
+            Action::Cancel { branch, reason } => {
+                self.reasons.push(reason);
+                format!("cancel {}", branch.index())
+            }
             Action::Abandon { branch } => format!("abandon {}", branch.index()),
             Action::Respond(response) => {
                 let vias = values(&response.headers, Name::Via);
@@ -75,7 +80,7 @@ impl Run {
     }
 
     fn cancel(&mut self) -> String {
-        self.turn(ResponseContext::on_cancel)
+        self.turn(|context, now, out| context.on_cancel(None, now, out))
     }
 
     fn wait(&mut self, seconds: u64) -> String {
@@ -449,6 +454,23 @@ mod cancel {
         let (mut run, _) = Run::of("MESSAGE", "", &[target(1)]);
         assert_eq!(run.cancel(), "");
         assert_eq!(run.receive(0, 200), "respond 200, done");
+    }
+
+    /// RFC 3326 §2.
+    #[test]
+    fn its_reason_goes_on_and_other_branches_give_one() {
+        let mut run = Run::invite(&[target(1), target(2)]);
+        let reason = Bytes::from_static(b"Q.850;cause=16, SIP;cause=487");
+        run.turn(|context, now, out| context.on_cancel(Some(&reason), now, out));
+        assert_eq!(run.reasons, [Some(reason.clone()), Some(reason)]);
+        for (code, reason) in [
+            (200, "SIP;cause=200;text=\"Call completed elsewhere\""),
+            (603, "SIP;cause=603;text=\"Decline\""),
+        ] {
+            let mut run = Run::invite(&[target(1), target(2)]);
+            run.receive(0, code);
+            assert_eq!(run.reasons, [Some(Bytes::from(reason))]);
+        }
     }
 
     #[test]

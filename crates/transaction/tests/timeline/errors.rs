@@ -128,12 +128,15 @@ fn a_cancel_that_was_lost_with_its_hop_is_sent_again() {
     let mut stage = Stage::new();
     let id = stage.request(invite.clone(), TCP);
     stage.layer.repeat_cancel(id, stage.instant());
-    stage.receive(answer(&invite, 180), TCP).cancel(id);
+    stage.receive(answer(&invite, 180), TCP);
+    stage.layer.cancel_because(id, Some("SIP;cause=200".into()), stage.instant());
+    stage.drain();
     stage.layer.redirect_client(id, Hop::Tcp(2));
     stage.layer.repeat_cancel(id, stage.instant());
     stage.drain().receive(answer(&invite, 487), Hop::Tcp(2));
     let hops: Vec<Hop> = stage.sent.iter().map(|(hop, _)| *hop).collect();
     assert_eq!(hops, [TCP, TCP, Hop::Tcp(2), Hop::Tcp(2)]);
+    assert_eq!(stage.sent[1].1.encode(), stage.sent[2].1.encode(), "the same CANCEL, Reason and all");
     expect(
         &stage,
         &[
