@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use registrar::Record;
 use sip::Aor;
 use tokio::sync::{Mutex, mpsc};
 
@@ -138,10 +139,16 @@ where
                 return;
             }
             let started = (self.service.now)();
-            let (records, credentials) = tokio::join!(self.records(&batch), self.credentials(&batch));
+            let aors = distinct(batch.iter().filter_map(|read| read.aor.as_ref()));
+            let users = distinct(batch.iter().filter_map(|read| read.user.as_ref()));
+            let found = self.within(self.service.store.lookup(&aors, &users)).await;
             self.observe(Operation::Load, started, count);
+            let found = found.map(|(records, credentials)| Found {
+                records: aors.into_iter().zip(records).collect(),
+                credentials: users.into_iter().zip(credentials).collect(),
+            });
             for read in batch.drain(..) {
-                let answer = answer_to(&read, records.as_ref(), credentials.as_ref());
+                let answer = found.as_ref().map_or(Answer::Unavailable, |found| found.answer_to(&read));
                 (self.service.answer)(read.id, answer);
             }
         }
@@ -169,26 +176,6 @@ where
                 (self.service.answer)(id, answer);
             }
         }
-    }
-
-    /// The records of a batch, each address-of-record asked for once.
-    async fn records(&self, batch: &[Read]) -> Option<BTreeMap<Aor, registrar::Record>> {
-        let aors = distinct(batch.iter().filter_map(|read| read.aor.as_ref()));
-        if aors.is_empty() {
-            return Some(BTreeMap::new());
-        }
-        let records = self.within(self.service.store.load(&aors)).await?;
-        Some(aors.into_iter().zip(records).collect())
-    }
-
-    /// The credentials of a batch, each user asked for once.
-    async fn credentials(&self, batch: &[Read]) -> Option<BTreeMap<User, Option<Credentials>>> {
-        let users = distinct(batch.iter().filter_map(|read| read.user.as_ref()));
-        if users.is_empty() {
-            return Some(BTreeMap::new());
-        }
-        let credentials = self.within(self.service.store.credentials(&users)).await?;
-        Some(users.into_iter().zip(credentials).collect())
     }
 
     /// The result in time, or nothing. Says once when the store goes away and once when it is back.
@@ -222,23 +209,20 @@ where
     }
 }
 
-fn answer_to(
-    read: &Read,
-    records: Option<&BTreeMap<Aor, registrar::Record>>,
-    credentials: Option<&BTreeMap<User, Option<Credentials>>>,
-) -> Answer {
-    let credentials = match &read.user {
-        None => None,
-        Some(user) => match credentials {
-            None => return Answer::Unavailable,
-            Some(found) => Some(found.get(user).cloned().flatten()),
-        },
-    };
-    match (&read.aor, records) {
-        (None, _) => Answer::Credentials(credentials.flatten()),
-        (Some(_), None) => Answer::Unavailable,
-        (Some(aor), Some(found)) => {
-            Answer::Loaded { record: found.get(aor).cloned().unwrap_or_default(), credentials }
+/// What a batch of reads has found.
+struct Found {
+    records: BTreeMap<Aor, Record>,
+    credentials: BTreeMap<User, Option<Credentials>>,
+}
+
+impl Found {
+    fn answer_to(&self, read: &Read) -> Answer {
+        let credentials = read.user.as_ref().map(|user| self.credentials.get(user).cloned().flatten());
+        match &read.aor {
+            None => Answer::Credentials(credentials.flatten()),
+            Some(aor) => {
+                Answer::Loaded { record: self.records.get(aor).cloned().unwrap_or_default(), credentials }
+            }
         }
     }
 }

@@ -40,6 +40,12 @@ impl<'a> NewRow<'a> {
     pub(crate) fn saved(&self) -> Saved {
         Saved::Version(unsigned(self.version))
     }
+
+    /// Whether a row with this content is this one. The version alone would not tell: two cores that start from the same
+    /// record in the same second make the same version of it.
+    pub(crate) fn is_stored(&self, version: i64, bindings: &str, watchers: &str) -> bool {
+        self.version == version && self.bindings == bindings && self.watchers == watchers
+    }
 }
 
 /// The rows that can be written by one statement: no address-of-record twice.
@@ -75,6 +81,17 @@ pub(crate) fn rounds(saves: &[Save]) -> Vec<Round<'_>> {
         left = later;
     }
     rounds
+}
+
+/// The edges to be noted: an address-of-record with each.
+pub(crate) fn edge_pairs<'r>(rows: &'r [NewRow<'_>]) -> impl Iterator<Item = (&'r str, &'r str)> {
+    let edges = |row: &'r NewRow<'_>| row.edges.iter().flatten().map(|edge| (row.aor, *edge));
+    rows.iter().flat_map(edges)
+}
+
+/// A batch as one parameter.
+pub(crate) fn json<T: serde::Serialize>(values: &T) -> String {
+    serde_json::to_string(values).expect("strings and numbers always have a JSON form")
 }
 
 /// The record of a row.

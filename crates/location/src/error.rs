@@ -9,6 +9,9 @@ pub enum Error {
     /// The database refused or is gone.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// No node of the database takes writes; which, and why.
+    #[error("database: no node takes writes: {0}")]
+    Down(String),
     /// The schema could not be brought up to date.
     #[error("database schema: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),

@@ -25,9 +25,13 @@ use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 
 mod batch;
+mod clustered;
 mod dialect;
 mod error;
+mod mariadb;
 mod memory;
+mod nodes;
+mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
@@ -38,7 +42,6 @@ pub use error::Error;
 pub use memory::Memory;
 pub use schema::Schema;
 pub use sql::Database;
-pub use sqlite::Sqlite;
 pub use stored::{SWEEP_GRACE, next_version};
 
 /// What an engine asks.
@@ -134,10 +137,57 @@ pub struct Page<T> {
     pub next: Option<Aor>,
 }
 
+impl Page<(Aor, Record)> {
+    /// The live bindings of these records that came through `edge`.
+    pub(crate) fn flows(self, edge: &str, now: UnixTime) -> Page<(Aor, Binding)> {
+        let flows = |(aor, record): (Aor, Record)| {
+            let live = record.bindings.into_iter();
+            let here: Vec<_> = live.filter(|binding| binding.edge == edge && binding.is_live(now)).collect();
+            here.into_iter().map(move |binding| (aor.clone(), binding))
+        };
+        Page { items: self.items.into_iter().flat_map(flows).collect(), next: self.next }
+    }
+}
+
+/// One node of a database, for whoever operates it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Host and port.
+    pub name: String,
+    /// What it is good for at present.
+    pub state: NodeState,
+}
+
+/// What a node is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Statements go to it.
+    InUse,
+    /// It could take over.
+    Ready,
+    /// It does not answer, or takes no writes.
+    Unfit,
+}
+
 /// Where records are kept.
 pub trait LocationStore: Send + Sync + 'static {
     /// The records of these addresses-of-record, in their order; version 0 and empty where nothing is stored.
     fn load(&self, aors: &[Aor]) -> impl Future<Output = Result<Vec<Record>, Error>> + Send;
+
+    /// Records and credentials, each in the order asked for. One round where the store can do that.
+    fn lookup(
+        &self,
+        aors: &[Aor],
+        users: &[User],
+    ) -> impl Future<Output = Result<(Vec<Record>, Vec<Option<Credentials>>), Error>> + Send
+    where
+        Self: Directory + Sized,
+    {
+        let records = async { if aors.is_empty() { Ok(Vec::new()) } else { self.load(aors).await } };
+        let credentials =
+            async { if users.is_empty() { Ok(Vec::new()) } else { self.credentials(users).await } };
+        async move { tokio::try_join!(records, credentials) }
+    }
 
     /// Compare-and-set of these records, in their order, as if one after the other: of two saves of one record that
     /// expect the same version the second is a conflict. When it returns, the stored ones are durable.

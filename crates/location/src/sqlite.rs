@@ -18,12 +18,12 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
-use crate::dialect::{NewRow, Round, aor, bigint, record, rounds};
+use crate::dialect::{NewRow, Round, aor, bigint, json, record, rounds};
 use crate::{Credentials, Directory, Error, LocationStore, Page, Save, Saved, Schema, User};
 
 /// A SQLite database.
 #[derive(Debug)]
-pub struct Sqlite {
+pub(crate) struct Sqlite {
     reader: SqlitePool,
     writer: SqlitePool,
 }
@@ -58,6 +58,12 @@ impl Sqlite {
         let applied =
             if has_history { sqlx::query_scalar(APPLIED).fetch_one(&mut connection).await? } else { 0 };
         connection.close().await?;
+        Ok(Schema::of(&MIGRATIONS, applied))
+    }
+
+    /// How far the schema has come; it was brought up to date when the file was opened.
+    pub(crate) async fn applied(&self) -> Result<Schema, Error> {
+        let applied = sqlx::query_scalar(APPLIED).fetch_one(&self.reader).await?;
         Ok(Schema::of(&MIGRATIONS, applied))
     }
 
@@ -158,14 +164,7 @@ impl LocationStore for Sqlite {
         after: Option<&Aor>,
         limit: u32,
     ) -> Result<Page<(Aor, Binding)>, Error> {
-        let Page { items, next } = self.rows_after(FLOWS_OF, Some(edge), after, limit).await?;
-        let mut flows = Vec::with_capacity(items.len());
-        for (aor, record) in items {
-            let here =
-                record.bindings.into_iter().filter(|binding| binding.edge == edge && binding.is_live(now));
-            flows.extend(here.map(|binding| (aor.clone(), binding)));
-        }
-        Ok(Page { items: flows, next })
+        Ok(self.rows_after(FLOWS_OF, Some(edge), after, limit).await?.flows(edge, now))
     }
 
     async fn list(&self, after: Option<&Aor>, limit: u32) -> Result<Page<(Aor, Record)>, Error> {
@@ -315,10 +314,6 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 fn is_in_memory(url: &str) -> bool {
     url.contains(":memory:") || url.contains("mode=memory")
-}
-
-fn json<T: serde::Serialize>(values: &T) -> String {
-    serde_json::to_string(values).expect("strings always have a JSON form")
 }
 
 /// A row of `location`: address-of-record, version, bindings, watchers.

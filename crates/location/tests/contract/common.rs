@@ -1,11 +1,18 @@
 //! Records and stores for the tests of this crate.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use location::{Credentials, Database, LocationStore, Memory, Save, Saved, User};
 use registrar::{Binding, Record, UnixTime, Watcher};
 use sip::Aor;
+use sqlx::Connection;
 use tempfile::TempDir;
+
+/// Names the nodes of a PostgreSQL cluster, the primary first.
+pub(crate) const POSTGRES: &str = "SIGNALBOX_POSTGRES";
+/// Names the nodes of a MariaDB or a Galera cluster.
+pub(crate) const MARIADB: &str = "SIGNALBOX_MARIADB";
 
 pub(crate) const NOW: UnixTime = UnixTime(1_700_000_000);
 
@@ -96,10 +103,75 @@ pub(crate) async fn sqlite() -> (Database, TempDir) {
     (open(folder.path()).await, folder)
 }
 
+/// The nodes of a cluster that somebody has started for these tests: URLs without a database, of a user who may make one.
+pub(crate) struct Cluster {
+    nodes: Vec<String>,
+    database: String,
+}
+
+impl Cluster {
+    /// A new database with the schema of this program; `None`, and a word about it, when the environment names no cluster.
+    pub(crate) async fn new(variable: &str) -> Option<(Self, Database)> {
+        let cluster = Self::empty(variable).await?;
+        let store = cluster.open().await;
+        store.migrate().await.unwrap();
+        Some((cluster, store))
+    }
+
+    /// A new database without a schema.
+    pub(crate) async fn empty(variable: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let Ok(urls) = std::env::var(variable) else {
+            eprintln!("not run: database, {variable} is not set");
+            return None;
+        };
+        let nodes: Vec<_> = urls.split(',').map(|url| url.trim_end_matches('/').to_owned()).collect();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let database = format!("contract_{}_{count}", std::process::id());
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"));
+        if urls.starts_with("postgres") {
+            let mut c = sqlx::PgConnection::connect(&format!("{}/postgres", nodes[0])).await.unwrap();
+            sqlx::query(create).execute(&mut c).await.unwrap();
+        } else {
+            let mut c = sqlx::MySqlConnection::connect(&nodes[0]).await.unwrap();
+            sqlx::query(create).execute(&mut c).await.unwrap();
+        }
+        Some(Self { nodes, database })
+    }
+
+    /// The database by its first node; the others take over.
+    pub(crate) fn url(&self) -> String {
+        self.from(0)
+    }
+
+    /// The database by a node of its own for each caller, as far as there are nodes.
+    pub(crate) fn from(&self, first: usize) -> String {
+        let (after, before) = self.nodes.split_at(first % self.nodes.len());
+        let urls = before.iter().chain(after).map(|url| format!("{url}/{}", self.database));
+        urls.collect::<Vec<_>>().join(",")
+    }
+
+    pub(crate) async fn open(&self) -> Database {
+        Database::open(&self.url()).await.unwrap()
+    }
+}
+
 pub(crate) async fn open(folder: &Path) -> Database {
     Database::open(&url(folder)).await.unwrap()
 }
 
 pub(crate) fn url(folder: &Path) -> String {
     format!("sqlite:{}", folder.join("signalbox.db").display())
+}
+
+/// Reads, adds and saves until no other task was faster.
+pub(crate) async fn add_contact(store: &Database, contact: &str) {
+    loop {
+        let mut record = loaded(store, "alice").await;
+        record.bindings.push(binding(contact, "edge", NOW));
+        let done = store.save(&[save("alice", record.version, record.bindings)]).await.unwrap();
+        if matches!(done[..], [Saved::Version(_)]) {
+            return;
+        }
+    }
 }

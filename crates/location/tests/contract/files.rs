@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::common::{self, NOW, aor, binding, credentials, loaded, open, save, saved, url, user};
-use location::{Database, Directory, Error, LocationStore, Saved, Schema};
+use crate::common::{self, NOW, add_contact, aor, binding, credentials, loaded, open, saved, url, user};
+use location::{Database, Directory, Error, LocationStore, Schema};
 use registrar::UnixTime;
 use sqlx::migrate::Migrator;
 
@@ -63,18 +63,6 @@ async fn no_update_is_lost_between_two_processes() {
     assert_eq!(contacts.len(), TASKS * UPDATES);
 }
 
-/// Reads, adds and saves until no other task was faster.
-async fn add_contact(store: &Database, contact: &str) {
-    loop {
-        let mut record = loaded(store, "alice").await;
-        record.bindings.push(binding(contact, "edge", NOW));
-        let done = store.save(&[save("alice", record.version, record.bindings)]).await.unwrap();
-        if matches!(done[..], [Saved::Version(_)]) {
-            return;
-        }
-    }
-}
-
 #[tokio::test]
 async fn what_one_process_commits_the_other_reads() {
     let (one, folder) = common::sqlite().await;
@@ -87,7 +75,13 @@ async fn what_one_process_commits_the_other_reads() {
 
 #[tokio::test]
 async fn a_url_that_cannot_be_used_is_refused_without_showing_it() {
-    for url in ["mysql://signalbox:secret@db/signalbox", "signalbox.db", ""] {
+    for url in [
+        "oracle://signalbox:secret@db/signalbox",
+        "postgres://signalbox:secret@db/signalbox,mysql://signalbox:secret@db/signalbox",
+        "postgres://signalbox:secret@db:port/signalbox",
+        "signalbox.db",
+        "",
+    ] {
         let error = Database::open(url).await.unwrap_err();
         assert!(matches!(error, Error::Url(_)), "{url}");
         assert!(!error.to_string().contains("secret"));

@@ -5,7 +5,7 @@ use location::{Directory, LocationStore, SWEEP_GRACE, Save, Saved};
 use registrar::watcher::{ContactEvent, Notice};
 use registrar::{Record, UnixTime};
 
-/// One test function per store for each of these rules.
+/// One test function per store for each of these rules. Clustered databases are named by the environment.
 macro_rules! contract {
     ($($rule:ident),* $(,)?) => {
         mod memory {
@@ -20,6 +20,20 @@ macro_rules! contract {
         mod sqlite_in_memory {
             $(#[tokio::test] async fn $rule() {
                 super::$rule(&location::Database::open("sqlite::memory:").await.unwrap()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $rule() {
+                if let Some((_, store)) = crate::common::Cluster::new(crate::common::POSTGRES).await {
+                    super::$rule(&store).await;
+                }
+            })*
+        }
+        mod mariadb {
+            $(#[tokio::test] async fn $rule() {
+                if let Some((_, store)) = crate::common::Cluster::new(crate::common::MARIADB).await {
+                    super::$rule(&store).await;
+                }
             })*
         }
     };
@@ -46,6 +60,7 @@ contract!(
     credentials_are_per_user_and_realm,
     users_are_listed_in_pages,
     many_users_are_put_at_once,
+    a_key_that_no_database_takes_is_nobody,
 );
 
 async fn what_is_saved_is_loaded(store: &impl LocationStore) {
@@ -374,4 +389,16 @@ async fn many_users_are_put_at_once(store: &impl Directory) {
     let found = store.credentials(&[user("alice"), user("b'\"\u{e9}"), user("carol")]).await.unwrap();
     assert_eq!(found, [Some(credentials("new")), Some(credentials("1")), Some(credentials("2"))]);
     assert_eq!(store.users(None, 10).await.unwrap().len(), 3);
+}
+
+/// One such question must not fail the others of its batch.
+async fn a_key_that_no_database_takes_is_nobody<S: LocationStore + Directory>(store: &S) {
+    let long = "x".repeat(4_000);
+    saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
+    store.put(&user("alice"), &credentials("1")).await.unwrap();
+    let asked =
+        [user(&long), user("al\0ice"), user("alice"), location::User { realm: long.clone(), ..user("x") }];
+    let (records, found) = store.lookup(&[aor(&long), aor("alice")], &asked).await.unwrap();
+    assert_eq!(records.iter().map(|record| record.bindings.len()).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(found, [None, None, Some(credentials("1")), None]);
 }
