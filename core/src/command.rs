@@ -17,6 +17,7 @@ use sip::Aor;
 
 use crate::Config;
 use crate::config::PREFIX;
+use crate::database::outdated;
 
 pub mod certificates;
 pub mod contacts;
@@ -107,16 +108,21 @@ fn print(result: &str) -> Result<(), Failure> {
 }
 
 async fn open(config: &Config) -> Result<Database, Failure> {
-    Database::open(&config.database_url).await.map_err(store)
+    let database = Database::open(config.database_url.expose()).await.map_err(store)?;
+    match database.applied().await.map_err(store)? {
+        schema if schema.is_enough() => Ok(database),
+        schema => Err(Failure::Unavailable(format!("{PREFIX}DATABASE_URL: {}", outdated(schema)))),
+    }
 }
 
 fn store(error: location::Error) -> Failure {
     let name = format!("{PREFIX}DATABASE_URL");
     match error {
         location::Error::Url(_) => ConfigError::new(name, error).into(),
-        location::Error::Database(_) | location::Error::Migration(_) | location::Error::TimedOut(_) => {
-            Failure::Unavailable(format!("{name}: {error}"))
-        }
+        location::Error::Database(_)
+        | location::Error::Down(_)
+        | location::Error::Migration(_)
+        | location::Error::TimedOut(_) => Failure::Unavailable(format!("{name}: {error}")),
     }
 }
 

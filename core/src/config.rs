@@ -9,6 +9,7 @@ use node::config::{ConfigError, Secret, Span, host_name};
 use registrar::Policy;
 use sip::digest::Algorithm;
 
+use crate::database::DatabaseUrl;
 use crate::keys::ClusterKeys;
 use crate::settings::Settings;
 
@@ -28,8 +29,8 @@ node::settings! {
         link_cert: Option<PathBuf> = None => "as above",
         /// PEM file with the private key of the certificate.
         link_key: Option<PathBuf> = None => "as above",
-        /// The location service: `sqlite:PATH`, one file that all cores of a host share.
-        database_url: String = "sqlite:signalbox.db".to_owned(),
+        /// The location service: `sqlite:PATH`, one file that all cores of a host share; or `postgres://…` or `mysql://…` (MariaDB), one URL for each node of the database, the preferred one first.
+        database_url: DatabaseUrl = DatabaseUrl::default(),
         /// Domains served.
         domains: Vec<String> = vec!["localhost".to_owned()],
         /// Keys of nonces, signed branches and temporary GRUUs, the same on all cores: `current[,previous]`, base64 of at least 32 bytes each.
@@ -87,12 +88,6 @@ impl Config {
         }
         if self.domains.iter().all(|domain| domain.trim().is_empty()) {
             return wrong("DOMAINS", "at least one domain is needed");
-        }
-        if !self.database_url.starts_with("sqlite:") {
-            return wrong(
-                "DATABASE_URL",
-                "`sqlite:PATH` is expected; other databases are not supported by this version",
-            );
         }
         if self.auth_algorithms.is_empty() {
             return wrong("AUTH_ALGORITHMS", "at least one algorithm is needed");

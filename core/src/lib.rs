@@ -1,7 +1,7 @@
 //! The core node: authenticates, registers, looks up, forks. Keeps no state that a call or a registration needs.
 //!
 //! [`engine`] decides, purely, with [`register`](self), [`calls`](self) and [`in_dialog`](self) for the journeys of requests; [`driver`](self)
-//! joins it to the links and the store; [`config`] holds what an operator may set; [`command`] are the subcommands.
+//! joins it to the links and the store; [`config`] and [`database`] hold what an operator may set; [`command`] are the subcommands.
 
 pub mod auth;
 pub mod callee;
@@ -9,6 +9,7 @@ mod calls;
 pub mod command;
 pub mod config;
 pub mod counters;
+pub mod database;
 mod driver;
 pub mod edges;
 pub mod engine;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use location::Operation;
+use location::{NodeState, NodeStatus, Operation};
 use node::metrics::{Counter, Gauge, Histogram, Registry};
 use node::report::Reports;
 
@@ -20,6 +20,8 @@ pub(crate) struct Meter {
     store_read: Histogram,
     store_write: Histogram,
     store_batch: Histogram,
+    database_nodes: Gauge,
+    database_nodes_usable: Gauge,
     pub(crate) reports: Reports<Counters>,
 }
 
@@ -39,6 +41,8 @@ impl Meter {
             store_read: registry.latency("store_read_seconds", "Time of one round of lookups"),
             store_write: registry.latency("store_write_seconds", "Time of one commit"),
             store_batch: registry.histogram("store_batch", "Questions in one round to the store", &BATCHES),
+            database_nodes: registry.gauge("database_nodes", "Nodes of a clustered database"),
+            database_nodes_usable: registry.gauge("database_nodes_usable", "Nodes of it that take writes"),
             reports: reports(registry, shards),
         })
     }
@@ -51,6 +55,14 @@ impl Meter {
         };
         latency.observe(took.as_secs_f64());
         self.store_batch.observe(u32::try_from(batch).map_or(f64::MAX, f64::from));
+    }
+
+    /// Takes note of how the nodes of the database are.
+    pub(crate) fn nodes(&self, nodes: &[NodeStatus]) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.database_nodes.set(count(nodes.len()));
+        let is_usable = |node: &&NodeStatus| node.state != NodeState::Unfit;
+        self.database_nodes_usable.set(count(nodes.iter().filter(is_usable).count()));
     }
 
     /// True when no shard has a request under way, as far as reported.

@@ -18,6 +18,7 @@ use registrar::UnixTime;
 use transaction::Timers;
 
 use crate::config::{Config, PREFIX};
+use crate::database;
 use crate::driver::Driver;
 use crate::engine::{Core, Input};
 use crate::events::Intake;
@@ -62,6 +63,8 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         links: OnceLock::new(),
     });
     let (database, store) = open(&config, &intake).await?;
+    let usable = readiness.condition("database");
+    tokio::spawn(database::watch(Arc::clone(&database), usable, Arc::clone(&meter)));
     tokio::spawn(sweep(Arc::clone(&database)));
     let links = accept(&config, &keys, &intake)?;
     let _ = intake.links.set(links.clone());
@@ -99,7 +102,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
 
 /// Opens the location service; its answers go to the shard that asked.
 async fn open(config: &Config, intake: &Arc<Intake>) -> Result<(Arc<Database>, Handle), Failure> {
-    let store = Database::open(&config.database_url)
+    let store = Database::open(config.database_url.expose())
         .await
         .map_err(|error| Failure::Unavailable(format!("{PREFIX}DATABASE_URL: {error}")))?;
     let store = Arc::new(store);

@@ -314,7 +314,8 @@ fn a_wrong_configuration_names_its_variable() {
     for (name, value, why) in [
         ("CORE_DOMAIN", "example.com", "CORE_DOMAINS"),
         ("CORE_LINK_LISTEN", "localhost", "localhost"),
-        ("CORE_DATABASE_URL", "mysql://signalbox:geheim@db/signalbox", "sqlite"),
+        ("CORE_DATABASE_URL", "oracle://signalbox:geheim@db/signalbox", "sqlite"),
+        ("CORE_DATABASE_URL", "mysql://signalbox:geheim@db:port/signalbox", "mysql"),
         ("CORE_CLUSTER_KEYS", "c2hvcnQ=", "bytes"),
         ("CORE_AUTH_NONCE_LIFETIME", "5", "5m"),
     ] {
@@ -333,4 +334,12 @@ fn a_database_that_cannot_be_opened_is_a_missing_dependency() {
     for arguments in [&["user", "list"][..], &["contacts", "list", "alice@example.com"], &["migrate"]] {
         run(host.command(arguments).env("CORE_DATABASE_URL", &url), "").fails(69, "CORE_DATABASE_URL");
     }
+    // Nobody listens there.
+    let url =
+        "postgres://signalbox:geheim@127.0.0.1:1/signalbox,postgres://signalbox:geheim@127.0.0.1:2/signalbox";
+    let ended = run(host.command(&["user", "list"]).env("CORE_DATABASE_URL", url), "");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(69), ""), "{ended:?}");
+    let last = ended.err.lines().last().unwrap();
+    assert!(last.starts_with("CORE_DATABASE_URL: ") && last.contains("127.0.0.1:2"), "{ended:?}");
+    assert!(!ended.err.contains("geheim"), "{ended:?}");
 }

@@ -3,11 +3,12 @@
 use location::{Database, Schema};
 use node::exit::Failure;
 
-use super::{open, store};
+use super::store;
 use crate::Config;
 
 pub(super) async fn run(check: bool, config: &Config) -> Result<String, Failure> {
-    let schema = Database::schema(&config.database_url).await.map_err(store)?;
+    let url = config.database_url.expose();
+    let schema = Database::schema(url).await.map_err(store)?;
     let Schema { applied, newest } = schema;
     if schema.is_current() {
         return Ok(format!("the schema is up to date at {applied}\n"));
@@ -20,6 +21,8 @@ pub(super) async fn run(check: bool, config: &Config) -> Result<String, Failure>
     if check {
         return Err(Failure::Refused(format!("the schema is at {applied}, {newest} is pending")));
     }
-    open(config).await?.close().await;
+    let database = Database::open(url).await.map_err(store)?;
+    database.migrate().await.map_err(store)?;
+    database.close().await;
     Ok(format!("the schema went from {applied} to {newest}\n"))
 }

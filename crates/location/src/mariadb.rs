@@ -32,13 +32,18 @@ pub(crate) struct MariaDbDialect;
 
 /// Begins to look for a node that can be used.
 pub(crate) fn open(urls: &[&str]) -> Result<MariaDb, Error> {
+    Ok(MariaDb::new(nodes(urls)?))
+}
+
+/// Name and options of each node.
+pub(crate) fn nodes(urls: &[&str]) -> Result<Vec<(String, MySqlConnectOptions)>, Error> {
     let node = |url: &&str| {
         let options = MySqlConnectOptions::from_str(url)
-            .map_err(|_| Error::Url("it cannot be read: mysql://USER:PASSWORD@HOST:PORT/DATABASE"))?
+            .map_err(|_| Error::Url("`mysql://USER:PASSWORD@HOST:PORT/DATABASE` is expected"))?
             .disable_statement_logging();
         Ok((format!("{}:{}", options.get_host(), options.get_port()), options))
     };
-    Ok(MariaDb::new(urls.iter().map(node).collect::<Result<_, Error>>()?))
+    urls.iter().map(node).collect()
 }
 
 impl Dialect for MariaDbDialect {

@@ -211,12 +211,18 @@ impl<D: Dialect> Shared<D> {
         } else if board.is_unfit(index) {
             tracing::info!(node = node.name, "a database node takes writes");
         }
+        let last = board.last();
         let chosen = board.note(index, standing);
+        if let Some(next) = chosen.filter(|next| last.is_some_and(|last| last != *next)) {
+            tracing::info!(
+                node = self.nodes.get(next).map(|node| &*node.name),
+                "another database node is used"
+            );
+        }
         self.choice.send_if_modified(|choice| match (chosen, *choice) {
             (Some(next), Choice::Node(now)) if next == now => false,
             (None, Choice::Gap | Choice::Out) => false,
             (Some(next), _) => {
-                tracing::info!(node = self.nodes.get(next).map(|node| &*node.name), "database node in use");
                 *choice = Choice::Node(next);
                 true
             }

@@ -34,14 +34,19 @@ pub(crate) struct PostgresDialect;
 
 /// Begins to look for a node that can be used.
 pub(crate) fn open(urls: &[&str]) -> Result<Postgres, Error> {
+    Ok(Postgres::new(nodes(urls)?))
+}
+
+/// Name and options of each node.
+pub(crate) fn nodes(urls: &[&str]) -> Result<Vec<(String, PgConnectOptions)>, Error> {
     let node = |url: &&str| {
         let options = PgConnectOptions::from_str(url)
-            .map_err(|_| Error::Url("it cannot be read: postgres://USER:PASSWORD@HOST:PORT/DATABASE"))?
+            .map_err(|_| Error::Url("`postgres://USER:PASSWORD@HOST:PORT/DATABASE` is expected"))?
             .application_name("signalbox")
             .disable_statement_logging();
         Ok((format!("{}:{}", options.get_host(), options.get_port()), options))
     };
-    Ok(Postgres::new(urls.iter().map(node).collect::<Result<_, Error>>()?))
+    urls.iter().map(node).collect()
 }
 
 impl Dialect for PostgresDialect {

@@ -17,6 +17,11 @@ impl Schema {
         Self { applied, newest }
     }
 
+    /// Whether this program finds all that it needs. A newer one may have added to it.
+    pub fn is_enough(&self) -> bool {
+        self.applied >= self.newest
+    }
+
     /// Whether there is nothing to do.
     pub fn is_current(&self) -> bool {
         self.applied == self.newest

@@ -57,7 +57,11 @@ impl Database {
     /// # Errors
     /// What is wrong with them, without showing them.
     pub fn check(urls: &str) -> Result<(), Error> {
-        Urls::of(urls).map(drop)
+        match Urls::of(urls)? {
+            Urls::Sqlite(_) => Ok(()),
+            Urls::Postgres(urls) => postgres::nodes(&urls).map(drop),
+            Urls::MariaDb(urls) => mariadb::nodes(&urls).map(drop),
+        }
     }
 
     /// How far the schema behind URLs has come. Changes nothing.

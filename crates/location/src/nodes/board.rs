@@ -18,6 +18,8 @@ pub(crate) enum Choice {
 pub(crate) struct Board {
     nodes: Vec<Known>,
     current: Option<usize>,
+    /// The last one that was current.
+    last: Option<usize>,
     newest_term: u32,
 }
 
@@ -33,7 +35,12 @@ const STEADY: u32 = 5;
 
 impl Board {
     pub(crate) fn new(nodes: usize) -> Self {
-        Self { nodes: (0..nodes).map(|_| Known::default()).collect(), current: None, newest_term: 0 }
+        Self {
+            nodes: (0..nodes).map(|_| Known::default()).collect(),
+            current: None,
+            last: None,
+            newest_term: 0,
+        }
     }
 
     pub(crate) fn standings(&self) -> impl Iterator<Item = Option<&Standing>> {
@@ -43,6 +50,11 @@ impl Board {
     pub(crate) fn is_unfit(&self, index: usize) -> bool {
         let standing = self.nodes.get(index).and_then(|known| known.standing.as_ref());
         matches!(standing, Some(Standing::Unfit(_)))
+    }
+
+    /// The last node that was to be used.
+    pub(crate) fn last(&self) -> Option<usize> {
+        self.last
     }
 
     /// Takes note of a node, and says which one is to be used.
@@ -57,6 +69,7 @@ impl Board {
         }
         known.standing = Some(standing);
         self.current = self.best();
+        self.last = self.current.or(self.last);
         self.current
     }
 
