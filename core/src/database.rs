@@ -33,7 +33,7 @@ impl fmt::Display for DatabaseUrl {
             if at > 0 {
                 f.write_str(",")?;
             }
-            // RFC 3986 §3.2: the userinfo of the authority, which ends before the path.
+            // USER:PASSWORD stands before the last @ of the authority, which ends before the path.
             let hidden = url.split_once("://").and_then(|(scheme, rest)| {
                 let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
                 let (userinfo, _) = authority.rsplit_once('@')?;
