@@ -100,13 +100,13 @@ impl Core {
         ResponseContext::new(request, to_tag, Options::default())
     }
 
-    /// §16.10. Before the store has answered there is no branch: the request ends here (§9.2: 487).
+    /// RFC 3261 §16.10. Before the store has answered there is no branch: the request ends here (§9.2: 487).
     pub(crate) fn on_cancel(&mut self, invite: ServerId, reason: Option<&Bytes>, now: Instant) {
         self.step(invite, now, |context, now, out| context.on_cancel(reason, now, out));
     }
 
     /// A CANCEL that matches no INVITE here: the core that forwarded it is gone. The cores' branches are computed, so the
-    /// phones that ring can be cancelled all the same (§16.10 has a proxy without a context forward it statelessly).
+    /// phones that ring can be cancelled all the same (§16.10 has a proxy without a context forward it statelessly, §16.11).
     pub(crate) fn cancel_for_another(
         &mut self,
         id: ServerId,
@@ -183,7 +183,7 @@ impl Core {
         Err(self.auth.challenge(Role::Proxy, caller.domain(), at, false))
     }
 
-    /// §16.5 and §16.6: the target set, and a branch for each of the first group.
+    /// §16.5 and §16.6: the target set, and a branch for each of the first group. Statefully: §16.1.
     fn fork(&mut self, mut call: Box<Call>, record: &Record, now: Instant) {
         let Some(context) = self.contexts.get(&call.id) else { return };
         let targets = call.callee.targets(record, context.response.request(), self.unix(now));

@@ -1,6 +1,6 @@
 //! The core's engine: requests in, queries out, answers in. Pure.
 //!
-//! A request gets its server transaction first; then come the questions, each as an output, each answer as an input.
+//! A request gets its server transaction first (RFC 3261 §16.2); then come the questions, each as an output, each answer as an input.
 //! So a CANCEL that overtakes a lookup and a store that never answers are ordinary inputs. The journey of a REGISTER
 //! continues in `register`, that of requests inside a dialog in `in_dialog`, that of every other one in `calls`.
 
@@ -241,6 +241,7 @@ impl Core {
         routing::destination(request, &self.edges, &self.settings)
     }
 
+    /// At once, whatever the method (§8.2.6.1).
     pub(crate) fn reject(&mut self, id: ServerId, request: &Request, reject: &Reject, now: Instant) {
         let tag = self.layer.ids().tag();
         self.respond(id, reject.response(request, &tag), now);
@@ -332,6 +333,7 @@ impl Core {
         self.branches.insert(client, (id, branch));
     }
 
+    /// §16.7: the context knows what becomes of it.
     fn on_response(&mut self, client: ClientId, response: Response, now: Instant) {
         let Some(&(id, branch)) = self.branches.get(&client) else { return };
         if response.status == FLOW_FAILED {

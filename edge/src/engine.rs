@@ -1,9 +1,9 @@
 //! The edge's engine: from flow to core, from core to flow. Pure.
 //!
-//! Transaction-stateful, dialog-stateless, never forks: every request has exactly one place to go. From a user
+//! Transaction-stateful (RFC 3261 §16.1, §16.2), dialog-stateless, never forks: every request has exactly one place to go. From a user
 //! agent it goes to the core that is home to its Call-ID; from a core it goes to the flow that the token in our own
 //! Route entry names. What may enter is decided in [`crate::access`], how a request is copied and which answer
-//! counts in the `proxy` crate (RFC 3261 §16), retransmissions and timers in the `transaction` crate (§17).
+//! counts in the `proxy` crate (§16.3 to §16.10, responses §16.7), retransmissions and timers in the `transaction` crate (§17).
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
@@ -360,6 +360,7 @@ impl Edge {
         self.branches.insert(client, (id, branch));
     }
 
+    /// §18.2.2 with RFC 3581: on the flow of the request.
     fn respond(&mut self, id: ServerId, response: Response, now: Instant) {
         self.counters.response(response.status);
         if let Some(context) = self.contexts.get_mut(&id)

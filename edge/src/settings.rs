@@ -18,7 +18,7 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// The sockets in use.
     pub listeners: Vec<Listen>,
-    /// Every `host` and `host:port` that names this edge in a URI, lower case.
+    /// Every `host` and `host:port` that names this edge in a URI, lower case: where its listeners are (RFC 3261 §18.2.1).
     pub hosts: BTreeSet<String>,
     /// Sources whose Path and identity headers are kept.
     pub trusted: Vec<Network>,

@@ -18,6 +18,8 @@ const CORE: PeerId = PeerId(1);
 struct Stage {
     edge: Edge,
     now: Instant,
+    /// Max-Forwards of what comes.
+    hops: u8,
 }
 
 impl Stage {
@@ -29,7 +31,7 @@ impl Stage {
         let mut edge = Edge::new(settings, Timers::default(), [3; 32]);
         edge.handle(Input::CoreUp { core: CORE, name: "core-1".to_owned(), weight: 1 }, now);
         edge.handle(Input::FlowUp(flow(Protocol::Tls)), now);
-        Self { edge, now }
+        Self { edge, now, hops: 70 }
     }
 
     fn passes(&mut self, method: &str, uri: &str, branch: &str, protocol: Protocol, route: &str) {
@@ -37,7 +39,8 @@ impl Stage {
         let text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TLS core;branch={branch}\r\nRoute: <sip:{token}@edge-1;lr>\r\n{route}\
              From: <sip:alice@example.com>;tag=a\r\nTo: <sip:bob@example.com>\r\nCall-ID: c\r\nCSeq: 1 {method}\r\n\
-             Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+             Max-Forwards: {}\r\nContent-Length: 0\r\n\r\n",
+            self.hops
         );
         let message = read(text.into());
         self.edge.handle(Input::FromCore { core: CORE, message }, self.now);
@@ -120,6 +123,18 @@ fn a_repeated_ack_has_the_branch_it_had() {
     assert_eq!(branches.len(), 3);
     assert_eq!(branches[0], branches[1]);
     assert_ne!(branches[1], branches[2]);
+}
+
+/// §16.11 has it validated as any request: §16.3 step 3.
+#[test]
+fn an_ack_without_hops_goes_nowhere() {
+    let mut stage = Stage::new();
+    stage.hops = 0;
+    stage.passes("ACK", "sip:bob@198.51.100.1", "z9hG4bK1", Protocol::Udp, "");
+    assert!(stage.sent().is_empty());
+    stage.hops = 1;
+    stage.passes("ACK", "sip:bob@198.51.100.1", "z9hG4bK2", Protocol::Udp, "");
+    assert_eq!(stage.sent().len(), 1);
 }
 
 /// RFC 5630 §5.3, RFC 3261 §26.2.2.

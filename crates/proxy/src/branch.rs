@@ -70,7 +70,8 @@ pub fn loop_hash(received: &Request) -> u64 {
 }
 
 /// True when a Via of ours (by `is_ours(sent_by)`) shows that this request has been here with the same
-/// `hash`: a loop, to be answered 482. With another hash it is a spiral. Other elements' Vias may hold
+/// `hash`: a loop, to be answered 482. With another hash it is a spiral, and a request that comes over two ways is none
+/// (RFC 3261 §16.3). Other elements' Vias may hold
 /// anything (RFC 5393 §4.2.4).
 pub fn is_loop(r: &Request, is_ours: &dyn Fn(&str) -> bool, hash: u64) -> bool {
     r.headers.values(Name::Via).filter_map(|value| Via::parse(value).ok()).any(|via| {

@@ -1,4 +1,5 @@
-//! The response context, RFC 3261 §16.6 to §16.9: everything a proxy remembers for one request.
+//! The response context, RFC 3261 §16.6 to §16.9: everything a proxy remembers for one request. What is forked has one
+//! (§16.1), and its own answers carry one To tag (§8.2.6.2).
 //!
 //! A branch: Pending → Accepted (2xx to an INVITE: more of them may come, RFC 6026 §7.2) | Ended.
 //! The context: forks group by group, passes on 1xx and 2xx at once, and when no branch is waited for any

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{Headers, Name, NameAddr, Request, Response, StatusCode};
 
 impl Response {
-    /// §8.2.6: Via, From, To (with `to_tag` added when the request's To has none and `status` is not 100), Call-ID,
+    /// §8.2.6.2: Via, From, To (with `to_tag` added when the request's To has none and `status` is not 100), Call-ID,
     /// CSeq copied, Content-Length 0. A 100 carries the request's Timestamp (§8.2.6.1).
     pub fn to(request: &Request, status: StatusCode, to_tag: Option<&str>) -> Self {
         let asked = &request.headers;

@@ -328,7 +328,7 @@ impl<P: Peer> Layer<P> {
         self.out.event(Event::Request { id: ServerId(id), request, from });
     }
 
-    /// §9.2: a CANCEL that matches is answered with 200 whatever becomes of it; only an INVITE without a final is cancelled.
+    /// §9.2, §16.10: a CANCEL that matches is answered with 200 whatever becomes of it; only an INVITE without a final is cancelled.
     fn receive_cancel(&mut self, request: &Request, cancelled: u64, hop: Hop<P>, now: Instant) {
         let invite = match self.servers.get(cancelled).map(|entry| &entry.machine) {
             Some(Server::Invite(invite)) => Some(invite),

@@ -1,4 +1,4 @@
-//! Non-INVITE server transaction, RFC 3261 §17.2.2 with RFC 4320 §4.
+//! Non-INVITE server transaction, RFC 3261 §17.2.2 with RFC 4320 §4, which also says when §8.2.6.1 and §16.2 let a 100 out.
 //!
 //! Trying → Proceeding → Completed → Terminated
 //!

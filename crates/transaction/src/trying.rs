@@ -1,4 +1,4 @@
-//! The 100 (Trying) that a server transaction sends when its TU is silent, RFC 3261 §8.2.6.1 and §17.2.1.
+//! The 100 (Trying) that a server transaction sends when its TU is silent, RFC 3261 §8.2.6.1, §16.2 and §17.2.1.
 
 use std::time::{Duration, Instant};
 

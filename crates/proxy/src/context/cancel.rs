@@ -1,4 +1,4 @@
-//! CANCEL and the deadlines that lead to it, RFC 3261 §9.1, §16.7 step 10, §16.8 and §16.10; Reason of a CANCEL, RFC 3326.
+//! CANCEL and the deadlines that lead to it (no other CANCEL is made: §16.1), RFC 3261 §9.1, §16.7 step 10, §16.8 and §16.10; Reason of a CANCEL, RFC 3326.
 
 use std::time::Instant;
 

@@ -196,6 +196,16 @@ fn a_slow_tu_makes_a_100_when_timer_e_has_reached_t2() {
 }
 
 #[test]
+fn a_100_is_sent_whenever_the_tu_says_so() {
+    // §17.2.2: in Proceeding, too; RFC 4320 §4.1: on a reliable hop at any time.
+    let mut stage = Stage::new();
+    stage.receive(options(), TCP);
+    stage.at(100).respond(0, 100);
+    stage.at(200).respond(0, 100);
+    expect(&stage, &[(0, "request OPTIONS"), (100, "> 100"), (200, "> 100")]);
+}
+
+#[test]
 fn rfc_4320_withholds_what_may_not_answer_a_non_invite_request() {
     // §4.1: no provisional but 100, and that not early on an unreliable hop; §4.2: no 408.
     let mut stage = Stage::new();
