@@ -98,7 +98,7 @@ pub fn address_of_record(request: &Request, serves: impl Fn(&str) -> bool) -> Re
 /// that is too brief, 403 for more contacts than an address-of-record may have or one that leads back to it, 439 when the UA wants Outbound and
 /// its first hop does not offer it.
 pub fn read(request: &Request, policy: &Policy) -> Result<Update, Reject> {
-    require(request)?;
+    require(request, &UNDERSTOOD)?;
     let call_id = text(request.call_id(), "Call-ID")?;
     let cseq = request.cseq()?.number;
     let contacts = match request.contacts()? {
@@ -135,8 +135,8 @@ fn domain(uri: &Uri<'_>) -> String {
 }
 
 /// §10.3 step 2, §8.2.2.3: every extension in Require has to be understood.
-fn require(request: &Request) -> Result<(), Reject> {
-    let understood = |tag: &[u8]| UNDERSTOOD.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
+pub(crate) fn require(request: &Request, known: &[&str]) -> Result<(), Reject> {
+    let understood = |tag: &[u8]| known.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
     let mut unsupported = Vec::new();
     for tag in request.headers.values(Name::Require).filter(|tag| !understood(tag)) {
         if !unsupported.is_empty() {
@@ -237,7 +237,7 @@ fn user_agent(request: &Request) -> String {
     String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).take(USER_AGENT_LENGTH).collect()
 }
 
-fn text(bytes: &[u8], what: &'static str) -> Result<String, Reject> {
+pub(crate) fn text(bytes: &[u8], what: &'static str) -> Result<String, Reject> {
     let text = std::str::from_utf8(bytes).map_err(|_| sip::ParseError { what, status: BAD_REQUEST })?;
     Ok(text.to_owned())
 }
@@ -258,7 +258,7 @@ fn kept_params(written: &str) -> String {
 }
 
 /// Splits at every `;` that is not inside a quoted string.
-fn split_params(written: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn split_params(written: &str) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     written
         .split(move |c| {

@@ -42,6 +42,7 @@ pub enum Name {
     UserAgent,
     Reason,
     Accept,
+    AllowEvents,
     /// None of these.
     Other,
 }
@@ -79,6 +80,7 @@ impl Name {
             (11, b'm') => &[Self::MinExpires, Self::MaxBreadth],
             (11, b'u') => &[Self::Unsupported],
             (11, b'r') => &[Self::RetryAfter],
+            (12, b'a') => &[Self::AllowEvents],
             (12, b'm') => &[Self::MaxForwards],
             (12, b'r') => &[Self::RecordRoute],
             (12, b'c') => &[Self::ContentType],
@@ -138,6 +140,7 @@ impl Name {
             Self::UserAgent => "User-Agent",
             Self::Reason => "Reason",
             Self::Accept => "Accept",
+            Self::AllowEvents => "Allow-Events",
             Self::Other => "",
         }
     }
@@ -162,6 +165,7 @@ impl Name {
                 | Self::Warning
                 | Self::Reason
                 | Self::Accept
+                | Self::AllowEvents
         )
     }
 
@@ -176,6 +180,7 @@ impl Name {
             b'c' => Self::ContentType,
             b'k' => Self::Supported,
             b'o' => Self::Event,
+            b'u' => Self::AllowEvents,
             _ => Self::Other,
         }
     }
@@ -194,7 +199,6 @@ pub(super) fn same(spelling: &[u8], wanted: &str) -> bool {
             b'n' => b"Identity-Info",
             b'r' => b"Refer-To",
             b's' => b"Subject",
-            b'u' => b"Allow-Events",
             b'x' => b"Session-Expires",
             b'y' => b"Identity",
             _ => spelling,
