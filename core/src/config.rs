@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use node::config::{ConfigError, Secret, Span, host_name};
 use registrar::Policy;
+use sip::Aor;
 use sip::digest::Algorithm;
 
 use crate::database::DatabaseUrl;
@@ -49,6 +50,8 @@ node::settings! {
         register_max_expires: Span = Span::from_secs(7200),
         /// Largest number of contacts of one address.
         register_max_contacts: usize = 10,
+        /// Users, `name@domain`, who may subscribe to the registration state (RFC 3680) of everybody: applications. Everybody may subscribe to his own.
+        reg_watchers: Vec<Watching> = Vec::new() => "none",
         /// Messages that may wait for the engine; beyond it requests are answered with 503.
         queue: usize = 8_192,
         /// Threads: 1 runs everything on one, more share the work by Call-ID.
@@ -128,6 +131,7 @@ impl Config {
                 max_expires: seconds(self.register_max_expires),
                 max_contacts: self.register_max_contacts,
             },
+            reg_watchers: self.reg_watchers.iter().map(|watching| watching.0.clone()).collect(),
         }
     }
 }
@@ -151,6 +155,26 @@ impl fmt::Display for DigestAlgorithm {
 }
 
 node::setting!(DigestAlgorithm);
+
+/// An address-of-record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watching(pub Aor);
+
+impl FromStr for Watching {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Aor::parse(text).map(Self).map_err(|_| "`name@domain` is expected")
+    }
+}
+
+impl fmt::Display for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.0.user(), self.0.domain())
+    }
+}
+
+node::setting!(Watching);
 
 #[cfg(test)]
 mod tests {
@@ -177,6 +201,7 @@ mod tests {
             ("CORE_REGISTER_MAX_EXPIRES", "10s"),
             ("CORE_REGISTER_MAX_CONTACTS", "0"),
             ("CORE_REGISTER_MAX_CONTACT", "5"),
+            ("CORE_REG_WATCHERS", "example.com"),
             ("CORE_NAME", "a core"),
         ] {
             assert_eq!(of(&[(name, value)]).unwrap_err().name, name, "{value}");

@@ -18,6 +18,16 @@ pub struct Counters {
     pub registered: u64,
     /// Saves that another core overtook.
     pub conflicts: u64,
+    /// SUBSCRIBEs to the registration state accepted.
+    pub subscribed: u64,
+    /// Subscriptions that ended because their subscriber is gone (RFC 6665 §4.2.2).
+    pub unsubscribed: u64,
+    /// NOTIFYs sent.
+    pub notified: u64,
+    /// NOTIFYs that did not reach their subscriber.
+    pub lost_notifies: u64,
+    /// Bindings taken out because their time was over.
+    pub expired: u64,
     /// Branches whose edge has no link.
     pub no_edge: u64,
     /// Requests inside a dialog whose Route led nowhere, sent where the UA has registered since.

@@ -5,28 +5,31 @@ use std::sync::Arc;
 use bytes::Bytes;
 use link::{Links, PeerId, SendError};
 use location::{Answer, Handle, Query};
-use node::shard::Inbox;
+use node::shard::{self, Inbox};
 use proto::{Sip, frame::Kind};
 use sip::{Summary, parse};
 
 use crate::engine::{Input, Output, QueryId};
 use crate::events;
 use crate::metrics::Meter;
+use crate::notify::Notify;
 
 /// What one shard does with its outputs.
 pub(crate) struct Driver {
     pub(crate) links: Links,
     pub(crate) store: Handle,
-    pub(crate) inbox: Inbox<Input>,
+    /// Of all shards.
+    pub(crate) inboxes: Vec<Inbox<Input>>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) shard: usize,
 }
 
-impl node::shard::Driver<Output> for Driver {
+impl shard::Driver<Output> for Driver {
     fn perform(&mut self, output: Output) {
         match output {
             Output::ToEdge { edge, lane, bytes } => self.to_edge(edge, lane, bytes),
             Output::Ask(id, query) => self.ask(id, query),
+            Output::Notify(notify) => self.notify(notify),
             Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
         }
     }
@@ -45,7 +48,7 @@ impl Driver {
             Err(_) => {
                 self.meter.unsent.inc();
                 // Nobody repeats it on a reliable hop, so the engine has to know.
-                let _ = self.inbox.try_send(Input::NotSent(bytes));
+                self.tell(|inbox| _ = inbox.try_send(Input::NotSent(bytes)));
             }
         }
     }
@@ -63,11 +66,27 @@ impl Driver {
         }
     }
 
+    /// Tells this shard something.
+    fn tell(&self, what: impl FnOnce(&Inbox<Input>)) {
+        if let Some(inbox) = self.inboxes.get(self.shard) {
+            what(inbox);
+        }
+    }
+
+    /// To the shard of the watcher's Call-ID. A full one has more urgent things; the watcher sees by the version that it
+    /// has missed something.
+    fn notify(&self, notify: Box<Notify>) {
+        let shard = shard::of(notify.news.watcher.call_id.as_bytes(), self.inboxes.len());
+        if let Some(inbox) = self.inboxes.get(shard) {
+            let _ = inbox.try_send(Input::Notify(notify));
+        }
+    }
+
     /// A queue that is full is a store that cannot answer: the engine says 503.
     fn ask(&self, id: QueryId, query: Query) {
         if self.store.ask(events::question(self.shard, id), query).is_err() {
             self.meter.store_overload.inc();
-            self.inbox.deliver(Input::Answer(id, Answer::Unavailable));
+            self.tell(|inbox| inbox.deliver(Input::Answer(id, Answer::Unavailable)));
         }
     }
 }

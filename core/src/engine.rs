@@ -12,8 +12,8 @@ use link::PeerId;
 use location::{Answer, Query};
 use proxy::context::{Action, BranchId, Failure, ResponseContext};
 use proxy::{branch, validate};
-use registrar::UnixTime;
-use sip::{Message, Method, Name, Reject, Request, Response, StatusCode};
+use registrar::{Record, UnixTime};
+use sip::{Aor, Message, Method, Name, Reject, Request, Response, StatusCode};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 
 use crate::auth::{self, Auth, Moment};
@@ -21,6 +21,7 @@ use crate::counters::Counters;
 use crate::edges::{Edges, Way};
 use crate::in_dialog::{self, Detour, End, FLOW_FAILED};
 use crate::nonce::Nonces;
+use crate::notify::{Notification, Notify};
 use crate::pending::Pending;
 use crate::routing::{self, Destination};
 use crate::settings::Settings;
@@ -53,6 +54,10 @@ pub enum Input {
     },
     /// The store answers.
     Answer(QueryId, Answer),
+    /// The store has found that something in these records is over, or to be told.
+    Due(Vec<(Aor, Record)>),
+    /// A watcher is to be told something; this shard has the transactions of its Call-ID.
+    Notify(Box<Notify>),
     /// The link to an edge stands.
     EdgeUp {
         /// The edge.
@@ -86,6 +91,8 @@ pub enum Output {
     },
     /// A question to the store; comes back as [`Input::Answer`].
     Ask(QueryId, Query),
+    /// For the shard that has the transactions of the watcher's Call-ID: comes back as [`Input::Notify`].
+    Notify(Box<Notify>),
     /// What was counted so far.
     Report(Box<Counters>),
 }
@@ -97,12 +104,13 @@ pub struct Core {
     pub(crate) layer: Layer<EdgeHop>,
     pub(crate) contexts: HashMap<ServerId, Context, ahash::RandomState>,
     branches: HashMap<ClientId, (ServerId, BranchId), ahash::RandomState>,
+    pub(crate) notifications: HashMap<ClientId, Notification, ahash::RandomState>,
     deadlines: Deadlines<ServerId>,
     pending: HashMap<QueryId, Pending, ahash::RandomState>,
     last_query: QueryId,
     pub(crate) edges: Edges,
     pub(crate) auth: Auth,
-    out: VecDeque<Output>,
+    pub(crate) out: VecDeque<Output>,
     pub(crate) actions: Vec<Action>,
     pub(crate) counters: Counters,
     /// where the request in hand entered the cluster
@@ -138,6 +146,7 @@ impl Core {
             layer: Layer::new(timers, ids),
             contexts: HashMap::with_hasher(hasher.clone()),
             branches: HashMap::with_hasher(hasher.clone()),
+            notifications: HashMap::with_hasher(hasher.clone()),
             deadlines: Deadlines::new(),
             pending: HashMap::with_hasher(hasher),
             last_query: 0,
@@ -205,6 +214,7 @@ impl Core {
             Event::TransportError { id } => self.on_failure(id, Failure::NoRoute, now),
             Event::ClientEnded { id } => {
                 self.branches.remove(&id);
+                self.notifications.remove(&id);
             }
             Event::ServerEnded { .. } => {}
         }
@@ -223,6 +233,7 @@ impl Core {
                 self.reject(id, &request, &Reject::new(StatusCode::new(481)), now);
             }
             Ok(Destination::Registrar) => self.register(id, request, from, now),
+            Ok(Destination::Watched(aor)) => self.subscribe(id, request, aor, now),
             Ok(Destination::Ourselves) => {
                 let tag = self.layer.ids().tag();
                 self.respond(id, routing::answer(&request, &tag), now);
@@ -335,7 +346,9 @@ impl Core {
 
     /// §16.7: the context knows what becomes of it.
     fn on_response(&mut self, client: ClientId, response: Response, now: Instant) {
-        let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        let Some(&(id, branch)) = self.branches.get(&client) else {
+            return self.on_notify_response(client, &response, now);
+        };
         if response.status == FLOW_FAILED {
             return self.on_broken(id, branch, End::Answered(response), now);
         }
@@ -343,7 +356,9 @@ impl Core {
     }
 
     fn on_failure(&mut self, client: ClientId, failure: Failure, now: Instant) {
-        let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        let Some(&(id, branch)) = self.branches.get(&client) else {
+            return self.on_notify_failure(client, failure, now);
+        };
         if failure == Failure::NoRoute {
             return self.on_broken(id, branch, End::Failed(failure), now);
         }
@@ -393,6 +408,10 @@ impl Core {
     fn on_answer(&mut self, query: QueryId, answer: Answer, now: Instant) {
         match self.pending.remove(&query) {
             Some(Pending::Register(register)) => self.on_register_answer(register, answer, now),
+            Some(Pending::Subscribe(subscription)) => self.on_subscribe_answer(subscription, answer, now),
+            Some(Pending::Notify(it)) => self.on_notify_answer(it.0, &it.1, answer, now),
+            Some(Pending::Unsubscribe(it)) => self.on_unsubscribe_answer(*it, answer),
+            Some(Pending::Expire(saving)) => self.on_expire_answer(*saving, &answer),
             Some(Pending::Call(call)) => self.on_call_answer(call, answer, now),
             Some(Pending::Cancel(cancel)) => self.on_cancel_answer(&cancel.0, &cancel.1, answer, now),
             Some(Pending::Broken(broken)) => self.on_broken_answer(*broken, answer, now),
@@ -419,6 +438,8 @@ impl node::Engine for Core {
                 self.layer.receive(message, EdgeHop(edge), now);
             }
             Input::Answer(query, answer) => self.on_answer(query, answer, now),
+            Input::Due(due) => self.expire(due, now),
+            Input::Notify(it) => self.notify(&it.aor, it.news, now),
             Input::EdgeUp { edge, name, advertised } => self.edges.up(edge, &name, &advertised),
             Input::EdgeDown(edge) => {
                 self.edges.down(edge);

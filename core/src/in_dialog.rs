@@ -141,7 +141,13 @@ impl Core {
                 let query = Query::Load { aor: callee.aor.clone(), user: None };
                 self.ask(query, Pending::Ack(Box::new(Ack { request, callee })));
             }
-            Ok(Destination::Registered(_) | Destination::Registrar | Destination::Ourselves) | Err(_) => {
+            Ok(
+                Destination::Registered(_)
+                | Destination::Registrar
+                | Destination::Watched(_)
+                | Destination::Ourselves,
+            )
+            | Err(_) => {
                 self.counters.dropped_acks += 1;
             }
         }
@@ -187,7 +193,7 @@ impl Core {
 }
 
 /// Takes the first entries of the Route away.
-fn drop_routes(request: &mut Request, count: usize) {
+pub(crate) fn drop_routes(request: &mut Request, count: usize) {
     for _ in 0..count {
         request.headers.pop_top(Name::Route);
     }

@@ -90,6 +90,13 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
             ("auth_failures", "Credentials that did not fit", |c| c.auth_failures),
             ("registered", "REGISTERs acknowledged", |c| c.registered),
             ("conflicts", "Saves that another core overtook", |c| c.conflicts),
+            ("subscribed", "SUBSCRIBEs to the registration state accepted", |c| c.subscribed),
+            ("unsubscribed", "Subscriptions whose subscriber was gone", |c| {
+                c.unsubscribed
+            }),
+            ("notified", "NOTIFYs sent", |c| c.notified),
+            ("lost_notifies", "NOTIFYs that did not reach their subscriber", |c| c.lost_notifies),
+            ("expired", "Bindings taken out because their time was over", |c| c.expired),
             ("no_edge", "Branches whose edge has no link", |c| c.no_edge),
             ("detours", "Requests inside dialogs led past a dead Route", |c| c.detours),
             ("passed_responses", "Responses passed on for a core that died", |c| c.passed_responses),

@@ -4,8 +4,11 @@ use sip::Request;
 
 use crate::callee::Callee;
 use crate::calls::Call;
+use crate::due::Saving;
 use crate::in_dialog::{Ack, Broken};
+use crate::notify::{Notification, Unsubscribe};
 use crate::register::Register;
+use crate::subscribe::Subscription;
 
 /// The continuation of one question.
 #[derive(Debug)]
@@ -14,6 +17,14 @@ pub(crate) enum Pending {
     Register(Box<Register>),
     /// Any other request for a registered address.
     Call(Box<Call>),
+    /// A SUBSCRIBE to the registration state.
+    Subscribe(Box<Subscription>),
+    /// A NOTIFY whose Route leads nowhere.
+    Notify(Box<(Notification, Callee)>),
+    /// A subscription that has to go.
+    Unsubscribe(Box<Unsubscribe>),
+    /// A record without what was over.
+    Expire(Box<Saving>),
     /// A CANCEL whose INVITE another core has forwarded.
     Cancel(Box<(Request, Callee)>),
     /// A request inside a dialog whose way was broken.

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use location::{Answer, Query, Save, User};
+use registrar::notify::{self, News};
 use registrar::{Origin, Record, answer, apply, update};
 use sip::{Aor, Reject, Request, StatusCode};
 use transaction::ServerId;
@@ -26,6 +27,8 @@ pub(crate) struct Register {
     source: String,
     /// The next state, once it was sent to the store.
     saving: Option<Record>,
+    /// What the watchers are to be told then.
+    news: Vec<News>,
     rounds: u32,
 }
 
@@ -49,7 +52,8 @@ impl Core {
         };
         let edge = self.edges.name(from.0).unwrap_or("").to_owned();
         let source = std::mem::take(&mut self.source);
-        let register = Register { id, request, aor, claim, edge, source, saving: None, rounds: 0 };
+        let register =
+            Register { id, request, aor, claim, edge, source, saving: None, news: Vec::new(), rounds: 0 };
         self.load(Box::new(register));
     }
 
@@ -84,6 +88,7 @@ impl Core {
                 let mut record = register.saving.take().unwrap_or_default();
                 record.version = version;
                 self.acknowledge(&register, &record, now);
+                self.publish(&register.aor, register.news);
             }
             Answer::Conflict if register.rounds < MAX_ROUNDS => {
                 self.counters.conflicts += 1;
@@ -108,7 +113,8 @@ impl Core {
             Ok(change) if change.kind == apply::ChangeKind::None => {
                 self.acknowledge(&register, &change.record, now);
             }
-            Ok(change) => {
+            Ok(mut change) => {
+                register.news = notify::follow(record, &mut change.record, &register.aor, unix);
                 let save = Save {
                     aor: register.aor.clone(),
                     expected: record.version,

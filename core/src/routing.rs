@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use link::PeerId;
+use registrar::gruu::Gruu;
+use registrar::subscribe;
 use sip::{Aor, Method, Name, Reject, Request, Response, StatusCode, Uri};
 
 use crate::callee::{Callee, Who};
@@ -27,6 +29,8 @@ pub enum Destination {
     Registered(Callee),
     /// To the registrar.
     Registrar,
+    /// To the notifier of the registration state of an address (RFC 3680).
+    Watched(Aor),
     /// To the domain itself.
     Ourselves,
 }
@@ -40,6 +44,9 @@ pub enum Destination {
 /// between proxies is never shown to a UA).
 pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Result<Destination, Reject> {
     let uri = request.request_uri()?;
+    if let Some(aor) = watched(request, &uri, edges, settings) {
+        return Ok(Destination::Watched(aor));
+    }
     if request.to_tag().is_some()
         && let Some(destination) = in_dialog(request, &uri, edges, settings)?
     {
@@ -64,6 +71,22 @@ pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Res
     }
     let aor = Aor::of(&uri).map_err(|_| Reject::new(NOT_FOUND))?;
     Ok(Destination::Registered(Callee::everybody(aor)))
+}
+
+/// Whose registration state a SUBSCRIBE is for: an address of ours, which is also the Contact of the notifier. `None` for
+/// other packages and for one that a UA of ours notifies: they are forwarded.
+fn watched(request: &Request, uri: &Uri<'_>, edges: &Edges, settings: &Settings) -> Option<Aor> {
+    if request.method != Method::Subscribe || !subscribe::is_meant(request) {
+        return None;
+    }
+    if !uri.is_sip() || !settings.serves(uri) || Gruu::of(uri).is_some() {
+        return None;
+    }
+    let leads_on = || matches!(edges.past_the_dead(request).0, Way::Edge(_) | Way::Foreign);
+    if request.to_tag().is_some() && leads_on() {
+        return None;
+    }
+    Aor::of(uri).ok()
 }
 
 /// A request inside a dialog: by the GRUU that its remote target is (RFC 5627 §6.1), by its Route, or by whose contact
@@ -101,6 +124,11 @@ pub fn remote_target(request: &Request, settings: &Settings) -> Option<Callee> {
 
 /// The answer to a request for the domain itself (§11.2 for OPTIONS).
 pub fn answer(request: &Request, to_tag: &str) -> Response {
+    if request.method == Method::Subscribe && !subscribe::is_meant(request) {
+        // RFC 6665 §4.2.1.1
+        let reject = Reject::new(StatusCode::new(489)).with(Name::AllowEvents, subscribe::PACKAGE);
+        return reject.response(request, to_tag);
+    }
     if request.method != Method::Options {
         return Reject::new(NOT_FOUND).response(request, to_tag);
     }
@@ -113,5 +141,7 @@ pub fn answer(request: &Request, to_tag: &str) -> Response {
         ),
     );
     response.headers.append(Name::Supported, Bytes::from_static(b"path, outbound"));
+    // RFC 6665 §4.4.4
+    response.headers.append(Name::AllowEvents, subscribe::PACKAGE);
     response
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use link::Links;
-use location::{Database, Handle, LocationStore, Service};
+use location::{Database, Handle, Service};
 use node::admin::{Admin, Readiness, Router};
 use node::config::ConfigError;
 use node::exit::Failure;
@@ -14,12 +14,12 @@ use node::shard::{self, Inbox};
 use node::shutdown::Shutdown;
 use node::{clock, runtime};
 use proto::{Drain, Hello, frame::Kind};
-use registrar::UnixTime;
-use transaction::Timers;
+use transaction::{Ids, Timers};
 
 use crate::config::{Config, PREFIX};
 use crate::database;
 use crate::driver::Driver;
+use crate::due;
 use crate::engine::{Core, Input};
 use crate::events::Intake;
 use crate::keys::ClusterKeys;
@@ -27,9 +27,6 @@ use crate::metrics::Meter;
 
 /// How often the engines report what they counted.
 const REPORT: Duration = Duration::from_secs(1);
-/// How often expired records are looked for, and how many go at once.
-const SWEEP: Duration = Duration::from_secs(10);
-const SWEEP_ROWS: u32 = 500;
 /// How often the engines hear the wall clock.
 const CLOCK: u32 = 30;
 
@@ -65,17 +62,18 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let (database, store) = open(&config, &intake).await?;
     let usable = readiness.condition("database");
     tokio::spawn(database::watch(Arc::clone(&database), usable, Arc::clone(&meter)));
-    tokio::spawn(sweep(Arc::clone(&database)));
+    let random = Ids::new(clock::seed()).u64();
+    tokio::spawn(due::watch(Arc::clone(&database), intake.inboxes.clone(), random));
     let links = accept(&config, &keys, &intake)?;
     let _ = intake.links.set(links.clone());
 
     let mut shards = Vec::new();
-    for (shard, (receiver, inbox)) in receivers.into_iter().zip(&intake.inboxes).enumerate() {
+    for (shard, receiver) in receivers.into_iter().enumerate() {
         let settings = config.settings(keys.clone());
         let seed = shard::seed(seed, shard);
         let engine = Core::new(settings, Timers::default(), seed, clock::now(), clock::unix_now());
-        let (links, store, inbox, meter) = (links.clone(), store.clone(), inbox.clone(), Arc::clone(&meter));
-        let driver = Driver { links, store, inbox, meter, shard };
+        let (links, store, meter) = (links.clone(), store.clone(), Arc::clone(&meter));
+        let driver = Driver { links, store, inboxes: intake.inboxes.clone(), meter, shard };
         let stop = shutdown.clone();
         let run =
             async move { shard::run(engine, receiver, driver, async move { stop.stopped().await }).await };
@@ -116,19 +114,6 @@ async fn open(config: &Config, intake: &Arc<Intake>) -> Result<(Arc<Database>, H
         observe: move |operation, took, batch| meter.observe(operation, took, batch),
     };
     Ok((store, service.start()))
-}
-
-/// Deletes what has expired long ago, a little at a time. Cores do not fight over it: a row is gone or it is not.
-async fn sweep(store: Arc<Database>) {
-    let mut tick = tokio::time::interval(SWEEP);
-    loop {
-        tick.tick().await;
-        match store.sweep(UnixTime(clock::unix_now().as_secs()), SWEEP_ROWS).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::debug!(rows, "expired records swept"),
-            Err(error) => tracing::warn!(%error, "cannot sweep"),
-        }
-    }
 }
 
 /// Development certificates are for loopback: there, the wildcard of the default means loopback, too.

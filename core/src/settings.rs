@@ -25,6 +25,8 @@ pub struct Settings {
     pub call_auth: bool,
     /// Expiry and contact limits of the registrar.
     pub policy: Policy,
+    /// Users who may watch the registration state of everybody (RFC 3680 §4.6).
+    pub reg_watchers: BTreeSet<Aor>,
 }
 
 impl Settings {

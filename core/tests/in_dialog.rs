@@ -1,5 +1,6 @@
 //! A request inside a dialog whose remote target is a GRUU (RFC 5627 §6.1), between the edge and the store.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ fn core(now: Instant) -> Core {
         algorithms: vec![Algorithm::Sha256],
         call_auth: true,
         policy: Policy::default(),
+        reg_watchers: BTreeSet::new(),
     };
     let mut core = Core::new(settings, Timers::default(), [2; 32], now, Duration::from_secs(1_000));
     let up = Input::EdgeUp { edge: EDGE, name: "edge-1".to_owned(), advertised: Vec::new() };
@@ -48,7 +50,7 @@ fn bye(core: &mut Core, route: &str, now: Instant) -> QueryId {
     loop {
         match core.poll_output().expect("the core asks the store") {
             Output::Ask(id, _) => return id,
-            Output::ToEdge { .. } | Output::Report(_) => {}
+            Output::ToEdge { .. } | Output::Notify(_) | Output::Report(_) => {}
         }
     }
 }

@@ -70,6 +70,8 @@ enum Event {
     EdgeNotSent { edge: usize, life: u64, bytes: Bytes },
     /// A core hears that a link was full.
     CoreNotSent { core: usize, life: u64, bytes: Bytes },
+    /// A core looks for what is due.
+    Look { core: usize, life: u64 },
     /// A step of the script.
     Script(Box<dyn FnOnce(&mut Sim)>),
 }
@@ -275,6 +277,7 @@ impl Sim {
             Event::FlowLost { edge, life, flow } => self.flow_lost(edge, life, flow),
             Event::EdgeNotSent { edge, life, bytes } => self.edge_not_sent(edge, life, bytes),
             Event::CoreNotSent { core, life, bytes } => self.core_not_sent(core, life, bytes),
+            Event::Look { core, life } => self.core_looks(core, life),
             Event::Script(what) => what(self),
         }
     }

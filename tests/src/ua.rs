@@ -17,6 +17,7 @@ pub mod digest;
 pub mod message;
 mod register;
 mod server;
+mod watch;
 
 use client::Client;
 use digest::{Algorithm, Challenge};
@@ -24,6 +25,7 @@ use server::Server;
 
 pub use dialog::Dialog;
 pub use register::{Contacts, Register, Registration};
+pub use watch::{Notified, Subscribe, Subscription};
 
 /// Who the UA is and what it can do.
 #[derive(Debug, Clone)]
@@ -173,6 +175,8 @@ pub struct Ua {
     pub dialogs: Vec<Dialog>,
     /// Its registrations, one for each Call-ID.
     pub registrations: Vec<Registration>,
+    /// Its subscriptions, one for each dialog.
+    pub subscriptions: Vec<Subscription>,
     /// The answers to its other requests.
     pub outcomes: Vec<Outcome>,
     /// Host of each line's edge as URIs name it.
@@ -206,6 +210,7 @@ impl Ua {
             calls: Vec::new(),
             dialogs: Vec::new(),
             registrations: Vec::new(),
+            subscriptions: Vec::new(),
             outcomes: Vec::new(),
             edges: Vec::new(),
             reliable: Vec::new(),

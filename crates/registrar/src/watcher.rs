@@ -109,6 +109,14 @@ impl Watcher {
         self.expires_at > now
     }
 
+    /// True if both are one subscription, whatever has become of it.
+    pub fn is_same_dialog(&self, other: &Self) -> bool {
+        self.call_id == other.call_id
+            && self.local_tag == other.local_tag
+            && self.remote_tag == other.remote_tag
+            && self.event_id == other.event_id
+    }
+
     /// When the next NOTIFY is due: at the end of the subscription, or when what has happened may be told.
     pub fn due_at(&self) -> UnixTime {
         if !self.has_news() {

@@ -11,7 +11,8 @@ use edge_proxy::{engine as edge_engine, settings as edge_settings};
 use link::PeerId;
 use location::{Answer, Query};
 use node::Engine as _;
-use registrar::Policy;
+use registrar::{Policy, UnixTime};
+use sip::Aor;
 use transaction::Timers;
 use transport::{Flow, Listen, Protocol};
 
@@ -102,10 +103,30 @@ impl Sim {
             algorithms: vec![sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5],
             call_auth: node.call_auth,
             policy: Policy { min_expires, ..Policy::default() },
+            reg_watchers: [Aor::parse(&format!("app@{DOMAIN}")).expect("an address")].into(),
         };
         node.engine = Some(Core::new(settings, Timers::default(), seed, now, unix));
         node.life += 1;
+        let life = node.life;
         (0..self.edges.len()).for_each(|edge| self.connect(edge, number));
+        // Cores begin to look at different moments.
+        let offset = Duration::from_millis(100 + 137 * (number as u64 % 7));
+        self.schedule(self.now + offset, Event::Look { core: number, life });
+    }
+
+    /// A core looks for what is due, and again in a second.
+    pub(super) fn core_looks(&mut self, core: usize, life: u64) {
+        if self.cores.get(core).is_none_or(|node| node.life != life || node.engine.is_none()) {
+            return;
+        }
+        self.schedule(self.now + Duration::from_secs(1), Event::Look { core, life });
+        let unix = UnixTime((Duration::from_secs(EPOCH) + self.now).as_secs());
+        if self.store_is_up {
+            let due = self.store.due_records(unix, 100);
+            if !due.is_empty() {
+                self.tell_core(core, core_engine::Input::Due(due));
+            }
+        }
     }
 
     /// Where an edge is; the host of its URIs.
@@ -326,6 +347,9 @@ impl Sim {
                     });
                 }
                 core_engine::Output::Ask(id, query) => self.ask_store(core, id, query),
+                core_engine::Output::Notify(notify) => {
+                    self.tell_core(core, core_engine::Input::Notify(notify));
+                }
                 core_engine::Output::Report(_) => {}
             }
         }

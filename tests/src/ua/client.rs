@@ -15,6 +15,7 @@ pub(super) enum Purpose {
     Reinvite(usize),
     Bye(usize),
     Cancel,
+    Subscribe(usize),
     Other(usize),
 }
 
@@ -313,7 +314,11 @@ impl Ua {
                 self.acknowledge(dialog, cseq(&response.headers).0);
                 self.conclude(purpose, response.status_code.code(), &response.headers);
             }
-            Purpose::Register(_) | Purpose::Bye(_) | Purpose::Cancel | Purpose::Other(_) => {}
+            Purpose::Register(_)
+            | Purpose::Bye(_)
+            | Purpose::Cancel
+            | Purpose::Subscribe(_)
+            | Purpose::Other(_) => {}
         }
     }
 
@@ -324,6 +329,7 @@ impl Ua {
             Purpose::Reinvite(dialog) => self.on_reinvite_final(dialog, status),
             Purpose::Bye(dialog) => self.on_bye_final(dialog, status),
             Purpose::Cancel => {}
+            Purpose::Subscribe(number) => self.on_subscribe_final(number, status, headers),
             Purpose::Other(number) => {
                 let now = self.now;
                 if let Some(outcome) = self.outcomes.get_mut(number) {

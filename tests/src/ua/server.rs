@@ -71,6 +71,7 @@ impl Ua {
         match request.method {
             Method::Cancel => self.on_cancel(number, request),
             Method::Invite => self.on_invite(number, request),
+            Method::Notify if self.subscription_of(request).is_some() => self.on_notify(number, request),
             _ if !to_tag(&request.headers).is_empty() => self.on_request_inside(number, request),
             _ if self.is_merged(number) => self.respond(number, 482),
             _ => self.respond(number, 200),
@@ -196,7 +197,7 @@ impl Ua {
         }
     }
 
-    fn respond(&mut self, number: usize, status: u16) {
+    pub(super) fn respond(&mut self, number: usize, status: u16) {
         let now = self.now;
         let Some(server) = self.servers.get_mut(number) else { return };
         let source = &server.request.headers;
