@@ -91,9 +91,7 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
             ("registered", "REGISTERs acknowledged", |c| c.registered),
             ("conflicts", "Saves that another core overtook", |c| c.conflicts),
             ("subscribed", "SUBSCRIBEs to the registration state accepted", |c| c.subscribed),
-            ("unsubscribed", "Subscriptions whose subscriber was gone", |c| {
-                c.unsubscribed
-            }),
+            ("unsubscribed", "Subscriptions whose subscriber was gone", |c| c.unsubscribed),
             ("notified", "NOTIFYs sent", |c| c.notified),
             ("lost_notifies", "NOTIFYs that did not reach their subscriber", |c| c.lost_notifies),
             ("expired", "Bindings taken out because their time was over", |c| c.expired),

@@ -65,7 +65,7 @@ pub fn document(
          <registration aor=\""
     );
     escape(aor.as_str(), &mut text);
-    let _ = write!(text, "\" id=\"{:x}\" state=\"{state}\">\n", hash([aor.as_str()]));
+    let _ = writeln!(text, "\" id=\"{:x}\" state=\"{state}\">", hash([aor.as_str()]));
     for (event, binding) in contacts {
         contact(event, binding, now, &mut text);
     }

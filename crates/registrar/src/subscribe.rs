@@ -200,11 +200,11 @@ fn split_event(event: &[u8]) -> (&[u8], &[u8]) {
 fn event_id(request: &Request) -> Result<Option<String>, Reject> {
     let (_, params) = split_event(request.headers.get(Name::Event).unwrap_or_default());
     let params = text(params, "Event")?;
-    let ids = params.split(';').filter_map(|param| {
+    let mut ids = params.split(';').filter_map(|param| {
         let (name, value) = param.split_once('=')?;
         name.trim().eq_ignore_ascii_case("id").then(|| value.trim().to_owned())
     });
-    Ok(ids.last())
+    Ok(ids.next())
 }
 
 /// A local or remote URI as From and To of later requests (RFC 3261 §12.1.1): the name is no part of it.
