@@ -21,7 +21,7 @@ fn aor(user: &str) -> String {
 }
 
 fn record(sim: &Sim, user: &str) -> Record {
-    sim.store.record(&Aor::parse(&aor(user)).unwrap())
+    sim.store.record(&Aor::parse(&aor(user)).expect("an address"))
 }
 
 fn of(sim: &Sim, phone: usize, number: usize) -> &Subscription {
