@@ -56,7 +56,7 @@ fn a_document_like_the_example_of_the_rfc() {
     let over = Binding { q: 500, expires_at: NOW, ..binding("sip:user@university.edu") };
     let over = Binding { registered_at: UnixTime(NOW.0 - 3_600), ..over };
     let notices = [Notice { event: ContactEvent::Expired, binding: over.clone() }];
-    let text = full(&[active.clone(), over], &notices);
+    let text = full(&[active, over], &notices);
     let parsed = Document::parse(&text).unwrap();
     assert_eq!(parsed.root_element().attribute("state"), Some("full"));
     assert_eq!(parsed.root_element().attribute("version"), Some("0"));
