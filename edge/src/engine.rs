@@ -194,6 +194,7 @@ impl Edge {
     /// Checks a request and says where it goes: §16.3, §16.4, and the edge's own rules.
     fn admit(&self, request: &mut Request, from: Hop, loop_hash: u64) -> Result<Hop, Reject> {
         validate::request(request, &validate::Rules { supported: &[] })?;
+        // RFC 5393 §4.2.2
         if branch::is_loop(request, &|sent_by| self.settings.is_our_host(sent_by), loop_hash) {
             return Err(Reject::new(StatusCode::new(482)));
         }
@@ -360,7 +361,7 @@ impl Edge {
         self.branches.insert(client, (id, branch));
     }
 
-    /// §18.2.2 with RFC 3581: on the flow of the request.
+    /// §18.2.2 with RFC 3581 §4: on the flow of the request.
     fn respond(&mut self, id: ServerId, response: Response, now: Instant) {
         self.counters.response(response.status);
         if let Some(context) = self.contexts.get_mut(&id)

@@ -1,4 +1,4 @@
-//! The forwarded copy, RFC 3261 §16.6 steps 1 to 3, 6 and 8, and loop detection as RFC 5393 §4.2 has it.
+//! The forwarded copy, RFC 3261 §16.6 steps 1 to 3, 6 and 8, and loop detection as RFC 5393 §4.1 and §4.2 have it.
 
 use bytes::Bytes;
 use sip::{Method, Name, Reject, Request, StatusCode, Via, via};
@@ -72,7 +72,7 @@ pub fn loop_hash(received: &Request) -> u64 {
 /// True when a Via of ours (by `is_ours(sent_by)`) shows that this request has been here with the same
 /// `hash`: a loop, to be answered 482. With another hash it is a spiral, and a request that comes over two ways is none
 /// (RFC 3261 §16.3). Other elements' Vias may hold
-/// anything (RFC 5393 §4.2.4).
+/// anything (RFC 5393 §4.2.2, §4.2.4).
 pub fn is_loop(r: &Request, is_ours: &dyn Fn(&str) -> bool, hash: u64) -> bool {
     r.headers.values(Name::Via).filter_map(|value| Via::parse(value).ok()).any(|via| {
         let second_part = via.branch().and_then(|branch| branch.rsplit_once('.')).map(|(_, part)| part);

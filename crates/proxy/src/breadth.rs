@@ -1,6 +1,6 @@
 //! Max-Breadth, RFC 5393 §5: how many branches of one request may be alive at once, here and further down.
 //!
-//! Every forwarded request carries it (§5.3.3), and the values of the copies that wait for a final response never
+//! Every forwarded request carries it (§5.3.3), a share is used again when it comes back (§5.3.3.1), and the values of the copies that wait for a final response never
 //! add up to more than the request came with. Depth is not its business: a single branch gets all of it.
 
 use sip::{Name, Request};

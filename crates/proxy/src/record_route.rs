@@ -1,7 +1,8 @@
 //! Record-Route, RFC 3261 §16.6 step 4.
 //!
-//! A proxy between two transports or two address families inserts two values (RFC 5658 §4): first the one for
-//! the side the request came from, then, on top of it, the one for the side it leaves to.
+//! A proxy between two transports or two address families inserts two values (RFC 5658 §5): first the one for
+//! the side the request came from, then, on top of it, the one for the side it leaves to. Here two passes do that: one
+//! from the flow to a core, one from the core to a flow.
 
 use bytes::Bytes;
 use sip::{Method, Name, Request};
