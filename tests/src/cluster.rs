@@ -15,7 +15,8 @@ mod problem;
 mod process;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub use self::binaries::Binaries;
 pub use self::poll::poll;
 pub use self::ports::free_port;
 pub use self::problem::Problem;
-pub use self::process::Node;
+pub use self::process::{Node, Sockets};
 
 /// What kind of cluster.
 #[derive(Debug, Clone)]
@@ -41,13 +42,22 @@ pub struct Plan {
     pub filter: String,
     /// `LOG_FORMAT` of the nodes.
     pub format: String,
+    /// Whether edges listen on TLS and WebSocket, too.
+    pub every_transport: bool,
     /// More variables: `EDGE_…` for every edge, `CORE_…` for every core, `ep2/EDGE_…` for one node.
     pub settings: Vec<(String, String)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { edges: 2, cores: 2, filter: "info".into(), format: "text".into(), settings: Vec::new() }
+        Self {
+            edges: 2,
+            cores: 2,
+            filter: "info".into(),
+            format: "text".into(),
+            every_transport: false,
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -119,6 +129,9 @@ impl Cluster {
             let mut node = cluster.node(name, &binaries.edge, "EDGE", free_port()?, plan);
             node.sip = Some(([127, 0, 0, 1], sip).into());
             node.set("EDGE_LISTEN", &format!("udp:127.0.0.1:{sip},tcp:127.0.0.1:{sip}"));
+            if plan.every_transport {
+                cluster.add_sockets(&mut node)?;
+            }
             node.set("EDGE_CORES", &dialled.join(","));
             node.set("EDGE_FLOW_KEYS", &flow_keys);
             plan.adjust(&mut node, "EDGE");
@@ -128,9 +141,30 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Has an edge listen on every transport.
+    fn add_sockets(&self, node: &mut Node) -> Result<(), Problem> {
+        let mut ports = [0; 3];
+        for port in &mut ports {
+            *port = free_port()?;
+        }
+        let [tls, wss, ws] = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let sip = node.sip();
+        node.set("EDGE_LISTEN", &format!("udp:{sip},tcp:{sip},tls:{tls},wss:{wss},ws:{ws}"));
+        let file = |end: &str| self.certificate(&format!("{}{end}.pem", node.name)).display().to_string();
+        let (certificate, key) = (file(""), file("-key"));
+        node.set("EDGE_TLS_CERT", &certificate);
+        node.set("EDGE_TLS_KEY", &key);
+        node.more = Some(Sockets { tls, wss, ws });
+        Ok(())
+    }
+
+    /// A file among the certificates; `ca.pem` is what everybody believes.
+    pub fn certificate(&self, name: &str) -> PathBuf {
+        self.dir.path().join("certificates").join(name)
+    }
+
     fn node(&self, name: &str, program: &Path, prefix: &str, admin: u16, plan: &Plan) -> Node {
-        let certificates = self.dir.path().join("certificates");
-        let file = |end: &str| certificates.join(end).display().to_string();
+        let file = |end: &str| self.certificate(end).display().to_string();
         let mut node = Node::new(name, program, ([127, 0, 0, 1], admin).into(), self.dir.path());
         node.set("RUST_LOG", &plan.filter);
         node.set("LOG_FORMAT", &plan.format);

@@ -22,7 +22,7 @@ pub use self::exchange::{Exchange, PASSWORD, scenario};
 pub use self::message::{Message, assert_passed, parameter};
 pub use self::wire::Transport;
 
-use self::wire::Wire;
+use self::wire::{Access, Wire};
 use crate::cluster::DOMAIN;
 
 /// How long a message may take that the script waits for. Long: a machine may be busy, and nobody waits in vain in a test
@@ -56,15 +56,15 @@ pub struct Phone {
 }
 
 impl Phone {
-    pub(super) async fn open(
+    async fn open(
         user: &str,
         domain: &'static str,
         transport: Transport,
-        edge: SocketAddr,
+        edge: &Access,
         mark: String,
     ) -> Self {
         let wire = Wire::open(transport, edge).await.expect("a socket on loopback");
-        let local = wire.local().expect("an open socket has an address");
+        let local = wire.local();
         Self {
             user: user.to_owned(),
             domain,
@@ -88,9 +88,20 @@ impl Phone {
 
     /// The URI of its Contact.
     pub fn contact(&self) -> String {
+        let (user, host) = (&self.user, self.host());
         match self.transport {
-            Transport::Udp => format!("sip:{}@{}", self.user, self.local),
-            Transport::Tcp => format!("sip:{}@{};transport=tcp", self.user, self.local),
+            Transport::Udp => format!("sip:{user}@{host}"),
+            Transport::Tcp => format!("sip:{user}@{host};transport=tcp"),
+            Transport::Tls => format!("sip:{user}@{host};transport=tls"),
+            Transport::Wss | Transport::Ws => format!("sip:{user}@{host};transport=ws"),
+        }
+    }
+
+    /// What it writes where its address belongs. A browser does not know its own (RFC 7118 §5).
+    pub fn host(&self) -> String {
+        match self.transport {
+            Transport::Udp | Transport::Tcp | Transport::Tls => self.local.to_string(),
+            Transport::Wss | Transport::Ws => format!("{}.invalid", self.mark),
         }
     }
 
@@ -103,7 +114,7 @@ impl Phone {
     /// The value of a Via with a new branch.
     pub fn via(&mut self) -> String {
         let branch = self.fresh();
-        format!("SIP/2.0/{} {};rport;branch=z9hG4bK{branch}", self.transport.via(), self.local)
+        format!("SIP/2.0/{} {};rport;branch=z9hG4bK{branch}", self.transport.via(), self.host())
     }
 
     /// A request outside of any dialog, RFC 3261 §8.1.1.

@@ -24,10 +24,23 @@ pub struct Node {
     pub admin: SocketAddr,
     /// The SIP socket of an edge, UDP and TCP.
     pub sip: Option<SocketAddr>,
+    /// More sockets of an edge, if the plan wants them.
+    pub more: Option<Sockets>,
     program: PathBuf,
     environment: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
+}
+
+/// Where an edge listens besides UDP and TCP, with the certificate that it has for its links.
+#[derive(Debug, Clone, Copy)]
+pub struct Sockets {
+    /// Phones that encrypt.
+    pub tls: SocketAddr,
+    /// Browsers.
+    pub wss: SocketAddr,
+    /// Browsers behind something else that encrypts.
+    pub ws: SocketAddr,
 }
 
 /// How much of a log is shown when something went wrong.
@@ -39,6 +52,7 @@ impl Node {
             name: name.to_owned(),
             admin,
             sip: None,
+            more: None,
             program: program.to_owned(),
             environment: Vec::new(),
             log: dir.join(format!("{name}.log")),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::runtime::Runtime;
 
+use super::wire::Access;
 use super::{ELSEWHERE, Phone, Transport};
 use crate::cluster::{Binaries, Cluster, DOMAIN, Plan, Problem};
 
@@ -62,7 +63,7 @@ impl Exchange {
             // Whoever comes to the third edge is a proxy that is believed.
             ("ep3/EDGE_TRUSTED_PEERS".to_owned(), "127.0.0.0/8".to_owned()),
         ];
-        let plan = Plan { edges: 3, settings, ..Plan::default() };
+        let plan = Plan { edges: 3, every_transport: true, settings, ..Plan::default() };
         let cluster = runtime.block_on(async {
             let cluster = Cluster::start(&plan, &binaries).await?;
             let users: Vec<String> = (0..USERS).map(|number| format!("u{number}")).collect();
@@ -79,6 +80,19 @@ impl Exchange {
     /// There is no such edge.
     pub fn edge(&self, number: usize) -> SocketAddr {
         self.cluster.edges.get(number - 1).expect("three edges").sip()
+    }
+
+    /// Where a phone of this transport connects to.
+    fn access(&self, number: usize, transport: Transport) -> Access {
+        let edge = self.cluster.edges.get(number - 1).expect("three edges");
+        let more = edge.more.expect("every transport is planned");
+        let address = match transport {
+            Transport::Udp | Transport::Tcp => edge.sip(),
+            Transport::Tls => more.tls,
+            Transport::Wss => more.wss,
+            Transport::Ws => more.ws,
+        };
+        Access { address, authority: self.cluster.certificate("ca.pem") }
     }
 
     /// The phone of a user who has none yet, not registered.
@@ -107,6 +121,6 @@ impl Exchange {
     async fn open(&self, user: &str, domain: &'static str, edge: usize, transport: Transport) -> Phone {
         static MARKS: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}p{}", user, MARKS.fetch_add(1, Ordering::Relaxed));
-        Phone::open(user, domain, transport, self.edge(edge), mark).await
+        Phone::open(user, domain, transport, &self.access(edge, transport), mark).await
     }
 }

@@ -1,9 +1,21 @@
-//! The socket of a phone: datagrams, or a connection of its own.
+//! The socket of a phone: datagrams, a connection of its own, or a WebSocket.
 
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use futures_util::{SinkExt, StreamExt};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite};
 
 use super::message::{Message, head_length};
 
@@ -14,6 +26,12 @@ pub enum Transport {
     Udp,
     /// One connection, opened by the phone.
     Tcp,
+    /// The same, encrypted.
+    Tls,
+    /// A browser.
+    Wss,
+    /// A browser without encryption.
+    Ws,
 }
 
 impl Transport {
@@ -22,47 +40,97 @@ impl Transport {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Wss => "WSS",
+            Self::Ws => "WS",
         }
     }
 }
 
-/// An open socket.
+/// Where a phone connects to.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(super) struct Access {
+    pub(super) address: SocketAddr,
+    /// PEM file of whom the phone believes.
+    pub(super) authority: PathBuf,
+}
+
+/// What all certificates of a cluster's nodes are made for.
+const NAME: &str = "signalbox-node";
+
+/// What bytes go over in their order.
+pub(super) trait Pipe: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Pipe for T {}
+
+/// An open socket.
+pub(super) struct Wire {
+    local: SocketAddr,
+    kind: Kind,
+}
+
+enum Kind {
     Datagrams(UdpSocket),
-    Stream { stream: TcpStream, heard: Vec<u8> },
+    Stream { pipe: Box<dyn Pipe>, heard: Vec<u8> },
+    WebSocket(Box<WebSocketStream<Box<dyn Pipe>>>),
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wire").field(&self.local).finish()
+    }
 }
 
 impl Wire {
-    pub(super) async fn open(transport: Transport, edge: SocketAddr) -> std::io::Result<Self> {
-        Ok(match transport {
-            Transport::Udp => {
-                let socket = UdpSocket::bind(("127.0.0.1", 0)).await?;
-                socket.connect(edge).await?;
-                Self::Datagrams(socket)
-            }
-            Transport::Tcp => Self::Stream { stream: TcpStream::connect(edge).await?, heard: Vec::new() },
-        })
-    }
-
-    pub(super) fn local(&self) -> std::io::Result<SocketAddr> {
-        match self {
-            Self::Datagrams(socket) => socket.local_addr(),
-            Self::Stream { stream, .. } => stream.local_addr(),
+    pub(super) async fn open(transport: Transport, edge: &Access) -> io::Result<Self> {
+        if transport == Transport::Udp {
+            let socket = UdpSocket::bind(("127.0.0.1", 0)).await?;
+            socket.connect(edge.address).await?;
+            return Ok(Self { local: socket.local_addr()?, kind: Kind::Datagrams(socket) });
         }
+        let stream = TcpStream::connect(edge.address).await?;
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        let pipe: Box<dyn Pipe> = match transport {
+            Transport::Tls | Transport::Wss => {
+                let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
+                Box::new(connector(edge)?.connect(name, stream).await?)
+            }
+            Transport::Udp | Transport::Tcp | Transport::Ws => Box::new(stream),
+        };
+        let kind = match transport {
+            Transport::Wss | Transport::Ws => Kind::WebSocket(Box::new(upgrade(pipe).await?)),
+            Transport::Udp | Transport::Tcp | Transport::Tls => Kind::Stream { pipe, heard: Vec::new() },
+        };
+        Ok(Self { local, kind })
     }
 
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        match self {
-            Self::Datagrams(socket) => socket.send(bytes).await.map(drop),
-            Self::Stream { stream, .. } => stream.write_all(bytes).await,
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Datagrams(socket) => socket.send(bytes).await.map(drop),
+            Kind::Stream { pipe, .. } => {
+                pipe.write_all(bytes).await?;
+                pipe.flush().await
+            }
+            Kind::WebSocket(socket) => {
+                // RFC 7118 §4.2: text where it is text.
+                let message = match std::str::from_utf8(bytes) {
+                    Ok(text) => tungstenite::Message::text(text),
+                    Err(_) => tungstenite::Message::binary(bytes.to_vec()),
+                };
+                socket.send(message).await.map_err(io::Error::other)
+            }
         }
     }
 
     /// The next message. What was read of one that is not complete stays, when nobody waits for it any more.
-    pub(super) async fn receive(&mut self) -> std::io::Result<Message> {
-        match self {
-            Self::Datagrams(socket) => {
+    pub(super) async fn receive(&mut self) -> io::Result<Message> {
+        match &mut self.kind {
+            Kind::Datagrams(socket) => {
                 let mut buffer = vec![0; 65_536];
                 loop {
                     let length = socket.recv(&mut buffer).await?;
@@ -72,16 +140,44 @@ impl Wire {
                     }
                 }
             }
-            Self::Stream { stream, heard } => loop {
+            Kind::Stream { pipe, heard } => loop {
                 if let Some(message) = take(heard) {
                     return Ok(message);
                 }
-                if stream.read_buf(heard).await? == 0 {
-                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                if pipe.read_buf(heard).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            },
+            Kind::WebSocket(socket) => loop {
+                let frame = socket.next().await.ok_or(io::ErrorKind::UnexpectedEof)?;
+                if let Some(message) = Message::read(&frame.map_err(io::Error::other)?.into_data()) {
+                    return Ok(message);
                 }
             },
         }
     }
+}
+
+/// TLS for a phone that believes the cluster's authority.
+fn connector(edge: &Access) -> io::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(&edge.authority).map_err(io::Error::other)?;
+    roots.add(authority).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// RFC 7118 §4.1.
+async fn upgrade(pipe: Box<dyn Pipe>) -> io::Result<WebSocketStream<Box<dyn Pipe>>> {
+    let mut request = "ws://edge/".into_client_request().map_err(io::Error::other)?;
+    request.headers_mut().append("sec-websocket-protocol", HeaderValue::from_static("sip"));
+    let (socket, _) = client_async(request, pipe).await.map_err(io::Error::other)?;
+    Ok(socket)
 }
 
 /// Cuts one message off a stream, RFC 3261 §18.3.

@@ -1,7 +1,7 @@
 //! Everything inside a dialog, both ways and between transports: RFC 3261 §12 to §15, RFC 3262, RFC 3311, RFC 3515, RFC 4028,
 //! RFC 6665. A proxy has no part in them but to follow the route set.
 
-use cluster_tests::phone::Transport::{Tcp, Udp};
+use cluster_tests::phone::Transport::{Tcp, Tls, Udp, Ws, Wss};
 use cluster_tests::phone::{Dialog, Message, Phone, assert_passed, scenario};
 
 /// A request inside a dialog with these lines, and its answer: both arrive as they left.
@@ -28,7 +28,7 @@ async fn passes(
 
 #[test]
 fn a_call_with_everything() {
-    for (from, to) in [(Udp, Udp), (Udp, Tcp), (Tcp, Udp), (Tcp, Tcp)] {
+    for (from, to) in [(Udp, Udp), (Udp, Tcp), (Tcp, Udp), (Wss, Udp), (Udp, Wss), (Tls, Ws)] {
         scenario(async |exchange| {
             let mut alice = exchange.outsider(1, from).await;
             let mut bob = exchange.registered(2, to).await;

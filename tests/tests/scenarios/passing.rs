@@ -1,11 +1,12 @@
 //! What a proxy does not understand, it passes on, from each transport to each: RFC 3261 §16.6 and §16.7 name the lines that
 //! it touches, every other one and the body arrive byte for byte.
 
-use cluster_tests::phone::Transport::{Tcp, Udp};
+use cluster_tests::phone::Transport::{Tcp, Tls, Udp, Ws, Wss};
 use cluster_tests::phone::{Exchange, Message, Phone, Transport, assert_passed, scenario};
 
 /// From which transport to which.
-const WAYS: [(Transport, Transport); 4] = [(Udp, Udp), (Udp, Tcp), (Tcp, Udp), (Tcp, Tcp)];
+const WAYS: [(Transport, Transport); 8] =
+    [(Udp, Udp), (Udp, Tcp), (Tcp, Udp), (Tcp, Tcp), (Udp, Wss), (Wss, Tls), (Tls, Udp), (Ws, Tcp)];
 
 /// Alice, who is no user, and Bob, who is registered, on each pair of transports.
 async fn each_way(exchange: &Exchange, script: impl AsyncFn(&mut Phone, &mut Phone)) {
@@ -81,13 +82,15 @@ fn every_byte_of_a_body_passes() {
 
 /// §18.1.1: what is larger than a datagram goes over a stream.
 #[test]
-fn a_large_body_passes_over_tcp() {
+fn a_large_body_passes_over_streams() {
     scenario(async |exchange| {
-        let mut alice = exchange.outsider(1, Tcp).await;
-        let mut bob = exchange.registered(2, Tcp).await;
         let body: Vec<u8> = (0..60_000_u32).map(|n| n.to_le_bytes()[usize::from(n % 7 == 0)]).collect();
-        let request = alice.request("MESSAGE", &bob.aor());
-        passes(&mut alice, &mut bob, request, &["Content-Type: application/octet-stream"], &body).await;
+        for (from, to) in [(Tcp, Tcp), (Tls, Wss), (Ws, Tls)] {
+            let mut alice = exchange.outsider(1, from).await;
+            let mut bob = exchange.registered(2, to).await;
+            let request = alice.request("MESSAGE", &bob.aor());
+            passes(&mut alice, &mut bob, request, &["Content-Type: application/octet-stream"], &body).await;
+        }
     });
 }
 
@@ -198,6 +201,31 @@ fn every_answer_passes() {
             }
         })
         .await;
+    });
+}
+
+/// §7.3.3: compact names stay compact, the mandatory ones, too; §18.3, §20.14: the length is told when it was not.
+#[test]
+fn a_missing_length_is_told() {
+    scenario(async |exchange| {
+        for to in [Udp, Tcp, Tls] {
+            let mut alice = exchange.outsider(1, Udp).await;
+            let mut bob = exchange.registered(2, to).await;
+            let via = alice.via();
+            let request = Message::request("MESSAGE", &bob.aor()).line(format!("v:{via}"));
+            let request = request.line("f:<sip:a@elsewhere.test>;tag=a").line("t: <sip:b@elsewhere.test>");
+            let request =
+                request.line(format!("i :{}", alice.fresh())).line("CSEQ:1 MESSAGE").line("c:text/plain");
+            let whole = [&request.bytes()[..], b"body"].concat();
+            alice.send_bytes(&whole).await;
+            let heard = bob.hears("MESSAGE").await;
+            let (sent, lines) = (request.untouched(), heard.untouched());
+            assert_eq!(lines.get(..sent.len()), Some(&sent[..]));
+            assert_eq!(lines.get(sent.len()..), Some(&["Content-Length: 4".to_owned()][..]), "one line more");
+            assert_eq!(heard.content(), b"body");
+            bob.reply(&heard, 200).await;
+            alice.gets(&request, 200).await;
+        }
     });
 }
 
