@@ -40,7 +40,8 @@ fn a_cancel_stops_the_ringing() {
         let (mut alice, invite, mut bob, heard) = ringing(exchange).await;
         bob.reply(&heard, 180).await;
         alice.gets(&invite, 180).await;
-        let cancel = Phone::cancel(&invite).line("Reason: SIP;cause=200;text=\"Call completed elsewhere\"");
+        let reason = "SIP;cause=200;text=\"Call completed elsewhere\"";
+        let cancel = Phone::cancel(&invite).line(format!("Reason: {reason}"));
         alice.send(&cancel).await;
         let answer = alice.gets(&cancel, 200).await;
         assert_eq!(answer.tag("From"), invite.tag("From"));
@@ -51,6 +52,7 @@ fn a_cancel_stops_the_ringing() {
             assert_eq!(cancelled.get(name), heard.get(name), "{name}");
         }
         assert_eq!(cancelled.get("CSeq"), format!("{} CANCEL", heard.number()));
+        assert_eq!(cancelled.all("Reason"), [reason], "RFC 3326 §2");
         for name in ["Require", "Proxy-Require"] {
             assert!(cancelled.all(name).is_empty(), "§9.1: {name}");
         }
