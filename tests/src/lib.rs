@@ -1,6 +1,7 @@
 //! Everything that needs more than one crate.
 
 pub mod cluster;
+pub mod database;
 pub mod fuzz;
 pub mod lab;
 pub mod net;
