@@ -70,7 +70,7 @@ impl Core {
             Some((caller, user)) => (Some(caller), Some(user)),
             None => (None, None),
         };
-        let query = Query::Load { aor: callee.aor.clone(), user };
+        let query = Query::Lookup { aor: callee.aor.clone(), user };
         let call = Call { id, callee, caller, by_route, looking_for_user: false };
         self.ask(query, Pending::Call(Box::new(call)));
     }
@@ -116,7 +116,7 @@ impl Core {
     ) {
         let tag = self.layer.ids().tag();
         self.respond(id, Response::to(&request, StatusCode::OK, Some(&tag)), now);
-        let query = Query::Load { aor: callee.aor.clone(), user: None };
+        let query = Query::Lookup { aor: callee.aor.clone(), user: None };
         self.ask(query, Pending::Cancel(Box::new((request, callee))));
     }
 
@@ -145,9 +145,11 @@ impl Core {
             return; // cancelled meanwhile
         }
         match answer {
-            Answer::Loaded { record, credentials } => {
+            Answer::Loaded { record, credentials, is_last_known } => {
                 match self.prove(&call, credentials.flatten().as_ref(), now) {
-                    Ok(()) => self.fork(call, &record, now),
+                    Ok(()) => self.fork(call, &record, is_last_known, now),
+                    // The password may be another one by now.
+                    Err(_) if is_last_known => self.refuse_for_now(call.id, now),
                     Err(reject) => self.refuse(call.id, &reject, now),
                 }
             }
@@ -160,10 +162,14 @@ impl Core {
                 self.step(call.id, now, |context, now, out| context.start(targets, now, out));
             }
             Answer::Credentials(_) | Answer::Saved { .. } | Answer::Conflict | Answer::Unavailable => {
-                let reject = self.unavailable();
-                self.refuse(call.id, &reject, now);
+                self.refuse_for_now(call.id, now);
             }
         }
+    }
+
+    fn refuse_for_now(&mut self, id: ServerId, now: Instant) {
+        let reject = self.unavailable();
+        self.refuse(id, &reject, now);
     }
 
     fn prove(
@@ -184,9 +190,13 @@ impl Core {
     }
 
     /// §16.5 and §16.6: the target set, and a branch for each of the first group. Statefully: §16.1.
-    fn fork(&mut self, mut call: Box<Call>, record: &Record, now: Instant) {
+    fn fork(&mut self, mut call: Box<Call>, record: &Record, is_last_known: bool, now: Instant) {
         let Some(context) = self.contexts.get(&call.id) else { return };
         let targets = call.callee.targets(record, context.response.request(), self.unix(now));
+        if targets.is_empty() && is_last_known {
+            // He may have registered meanwhile.
+            return self.refuse_for_now(call.id, now);
+        }
         if targets.is_empty() {
             if sips::is_asked(context.response.request()) && record.live(self.unix(now)).next().is_some() {
                 return self.refuse(call.id, &sips::not_allowed(), now);

@@ -32,6 +32,10 @@ node::settings! {
         link_key: Option<PathBuf> = None => "as above",
         /// The location service: `sqlite:PATH`, one file that all cores of a host share; or `postgres://…` or `mysql://…` (MariaDB), one URL for each node of the database, the preferred one first.
         database_url: DatabaseUrl = DatabaseUrl::default(),
+        /// How many addresses, and users, a core remembers for the calls that go on while the database is away; 0 for none.
+        last_known: usize = 100_000,
+        /// How long it remembers them after it has last seen them in the database.
+        last_known_age: Span = Span::from_secs(3600),
         /// Domains served.
         domains: Vec<String> = vec!["localhost".to_owned()],
         /// Keys of nonces, signed branches and temporary GRUUs, the same on all cores: `current[,previous]`, base64 of at least 32 bytes each.

@@ -86,7 +86,7 @@ impl Core {
                 let Some(callee) = routing::remote_target(context.response.request(), &self.settings) else {
                     return self.end(id, branch, end, now);
                 };
-                let query = Query::Load { aor: callee.aor.clone(), user: None };
+                let query = Query::Lookup { aor: callee.aor.clone(), user: None };
                 self.ask(query, Pending::Broken(Box::new(Broken { id, branch, end, callee })));
             }
             Detour::Ways(ways) => self.try_next(id, branch, end, ways, now),
@@ -138,7 +138,7 @@ impl Core {
                 self.forward_ack(&request, &target);
             }
             Ok(Destination::Registered(callee)) if callee.who != Who::Everybody => {
-                let query = Query::Load { aor: callee.aor.clone(), user: None };
+                let query = Query::Lookup { aor: callee.aor.clone(), user: None };
                 self.ask(query, Pending::Ack(Box::new(Ack { request, callee })));
             }
             Ok(

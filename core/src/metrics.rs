@@ -20,6 +20,7 @@ pub(crate) struct Meter {
     store_read: Histogram,
     store_write: Histogram,
     store_batch: Histogram,
+    last_known: Counter,
     database_nodes: Gauge,
     database_nodes_usable: Gauge,
     pub(crate) reports: Reports<Counters>,
@@ -41,6 +42,10 @@ impl Meter {
             store_read: registry.latency("store_read_seconds", "Time of one round of lookups"),
             store_write: registry.latency("store_write_seconds", "Time of one commit"),
             store_batch: registry.histogram("store_batch", "Questions in one round to the store", &BATCHES),
+            last_known: registry.counter(
+                "last_known",
+                "Questions of calls answered from what was known before the store went away",
+            ),
             database_nodes: registry.gauge("database_nodes", "Nodes of a clustered database"),
             database_nodes_usable: registry.gauge("database_nodes_usable", "Nodes of it that take writes"),
             reports: reports(registry, shards),
@@ -52,6 +57,10 @@ impl Meter {
         let latency = match operation {
             Operation::Load => &self.store_read,
             Operation::Save => &self.store_write,
+            Operation::Remember => {
+                self.last_known.inc_by(batch as u64);
+                return;
+            }
         };
         latency.observe(took.as_secs_f64());
         self.store_batch.observe(u32::try_from(batch).map_or(f64::MAX, f64::from));

@@ -73,7 +73,7 @@ impl Core {
     /// The store has answered one of a REGISTER's questions.
     pub(crate) fn on_register_answer(&mut self, mut register: Box<Register>, answer: Answer, now: Instant) {
         match answer {
-            Answer::Loaded { record, credentials } => {
+            Answer::Loaded { record, credentials, .. } => {
                 let known = credentials.flatten();
                 if self.auth.proves(&register.request, Role::Registrar, &register.aor, known.as_ref()) {
                     self.apply(register, &record, now);

@@ -108,7 +108,10 @@ async fn open(config: &Config, intake: &Arc<Intake>) -> Result<(Arc<Database>, H
     let meter = Arc::clone(&intake.meter);
     let service = Service {
         store: Arc::clone(&store),
-        limits: location::Limits::default(),
+        limits: location::Limits {
+            remember: location::Remember { size: config.last_known, age: config.last_known_age.duration() },
+            ..location::Limits::default()
+        },
         now: clock::now,
         answer: move |question, answer| answers.answer(question, answer),
         observe: move |operation, took, batch| meter.observe(operation, took, batch),

@@ -89,6 +89,7 @@ fn bound() -> Answer {
     Answer::Loaded {
         record: Record { version: 1, bindings: vec![binding], ..Record::default() },
         credentials: None,
+        is_last_known: false,
     }
 }
 

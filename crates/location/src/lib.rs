@@ -8,7 +8,8 @@
 //! - [`Database`] is a database of the operator's choice, by URL; [`Memory`] is the reference implementation for one
 //!   process and for simulations.
 //! - [`Service`] stands between the protocol engines, which must not wait, and a store, which takes time: it collects
-//!   what is asked while a statement is on its way into the next one (group commit).
+//!   what is asked while a statement is on its way into the next one (group commit). While the store is away it answers
+//!   for calls what was known last.
 //!
 //! # Versions never come back
 //!
@@ -28,6 +29,7 @@ mod batch;
 mod clustered;
 mod dialect;
 mod error;
+mod known;
 mod mariadb;
 mod memory;
 mod nodes;
@@ -39,6 +41,7 @@ mod stored;
 
 pub use batch::{Full, Handle, Limits, Operation, Service};
 pub use error::Error;
+pub use known::Remember;
 pub use memory::Memory;
 pub use schema::Schema;
 pub use sql::Database;
@@ -54,7 +57,14 @@ pub enum Query {
         /// Whose credentials.
         user: Option<User>,
     },
-    /// The credentials of a user.
+    /// The same for a request that changes nothing: while the store is away, the answer may be what was known last.
+    Lookup {
+        /// Whose record.
+        aor: Aor,
+        /// Whose credentials.
+        user: Option<User>,
+    },
+    /// The credentials of a user; while the store is away perhaps those that were known last.
     Credentials(User),
     /// Replace a record.
     Save(Save),
@@ -74,12 +84,14 @@ pub struct Save {
 /// What an engine gets. Nothing else is ever answered: a question that the store cannot answer is `Unavailable`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`Query::Load`].
+    /// To [`Query::Load`] and [`Query::Lookup`].
     Loaded {
         /// Version 0 and empty when nothing is stored.
         record: Record,
         /// `None` when no user was asked for, `Some(None)` for a user that does not exist.
         credentials: Option<Option<Credentials>>,
+        /// The store is away: this was right some time ago.
+        is_last_known: bool,
     },
     /// To [`Query::Credentials`]: `None` for a user that does not exist.
     Credentials(Option<Credentials>),

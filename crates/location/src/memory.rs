@@ -30,9 +30,10 @@ impl Memory {
     pub fn answer(&self, query: Query) -> Answer {
         let mut tables = self.tables();
         match query {
-            Query::Load { aor, user } => Answer::Loaded {
+            Query::Load { aor, user } | Query::Lookup { aor, user } => Answer::Loaded {
                 record: tables.record(&aor),
                 credentials: user.map(|user| tables.subscriber.get(&user).cloned()),
+                is_last_known: false,
             },
             Query::Credentials(user) => Answer::Credentials(tables.subscriber.get(&user).cloned()),
             Query::Save(save) => match tables.save(&save) {

@@ -368,7 +368,7 @@ impl Sim {
                 Query::Save(save) => {
                     save.record.bindings.iter().map(|b| (b.contact.clone(), b.path.clone())).collect()
                 }
-                Query::Load { .. } | Query::Credentials(_) => Vec::new(),
+                Query::Load { .. } | Query::Lookup { .. } | Query::Credentials(_) => Vec::new(),
             };
             let answer = self.store.answer(query);
             if matches!(answer, Answer::Saved { .. }) {

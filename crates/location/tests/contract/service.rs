@@ -178,14 +178,14 @@ async fn a_lone_question_goes_at_once() {
     let record = store.memory.record(&aor("alice"));
     assert_eq!((id, saved), (1, Answer::Saved { version: record.version }));
     asked.ask(2, Query::Load { aor: aor("alice"), user: Some(user("alice")) });
-    let loaded = Answer::Loaded { record, credentials: Some(Some(credentials("1"))) };
+    let loaded = Answer::Loaded { record, credentials: Some(Some(credentials("1"))), is_last_known: false };
     assert_eq!(asked.next().await, (2, loaded));
     asked.ask(3, Query::Credentials(user("bob")));
     assert_eq!(asked.next().await, (3, Answer::Credentials(None)));
     asked.ask(4, Query::Load { aor: aor("bob"), user: Some(user("bob")) });
     assert_eq!(
         asked.next().await,
-        (4, Answer::Loaded { record: Record::default(), credentials: Some(None) })
+        (4, Answer::Loaded { record: Record::default(), credentials: Some(None), is_last_known: false })
     );
 }
 
@@ -256,6 +256,71 @@ async fn a_store_that_hangs_is_unavailable() {
     store.reads.add_permits(1);
     asked.ask(3, load("alice"));
     assert!(matches!(asked.next().await, (3, Answer::Loaded { .. })));
+}
+
+fn lookup(name: &str) -> Query {
+    Query::Lookup { aor: aor(name), user: Some(user(name)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_go_on_from_what_was_known_last() {
+    let store = Gated::new(3, 2);
+    for name in ["alice", "bob", "carol"] {
+        store.memory.put_user(user(name), credentials("1"));
+    }
+    let mut asked = Asked::of(&store, Limits::default());
+    let version = |answer: Answer| match answer {
+        Answer::Saved { version } => version,
+        other => panic!("{other:?}"),
+    };
+    asked.ask(1, Query::Save(save("alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)])));
+    let alice = version(asked.next().await.1);
+    asked.ask(2, Query::Save(save("bob", 0, vec![])));
+    version(asked.next().await.1);
+    for (id, name) in [(3, "alice"), (4, "bob"), (5, "dora")] {
+        asked.ask(id, lookup(name));
+        assert!(matches!(asked.next().await.1, Answer::Loaded { is_last_known: false, .. }), "{name}");
+    }
+
+    // From here on the store is silent. What changes something is not answered from memory, nor who was never seen, nor
+    // who was not registered or not there when he was.
+    asked.ask(10, lookup("alice"));
+    asked.ask(11, load("alice"));
+    asked.ask(12, lookup("bob"));
+    asked.ask(13, lookup("carol"));
+    asked.ask(14, Query::Credentials(user("alice")));
+    asked.ask(15, Query::Credentials(user("dora")));
+    let mut answers = asked.answers(6).await;
+    let Some(Answer::Loaded { record, credentials: proof, is_last_known: true }) = answers.remove(&10) else {
+        panic!("{answers:?}")
+    };
+    assert_eq!((record.version, record.bindings.len()), (alice, 1));
+    assert_eq!(proof, Some(Some(credentials("1"))));
+    assert_eq!(answers.remove(&14), Some(Answer::Credentials(Some(credentials("1")))));
+    assert_eq!(answers.len(), 4);
+    assert!(answers.values().all(|answer| *answer == Answer::Unavailable), "{answers:?}");
+    assert!(asked.observed.lock().unwrap().contains(&(Operation::Remember, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_does_not_wait_long_for_a_store_that_is_slow() {
+    let store = Gated::new(1, 1);
+    let limits = Limits { patience: Duration::from_secs(1), timeout: Duration::from_secs(9), ..one_reader() };
+    let mut asked = Asked::of(&store, limits);
+    asked.ask(1, Query::Save(save("alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)])));
+    asked.next().await;
+    asked.ask(2, Query::Lookup { aor: aor("alice"), user: None });
+    asked.next().await;
+    asked.ask(3, load("alice"));
+    settle().await;
+    asked.ask(4, load("alice"));
+    asked.ask(5, Query::Lookup { aor: aor("alice"), user: None });
+    store.reads.add_permits(1);
+    assert!(matches!(asked.next().await, (3, Answer::Loaded { is_last_known: false, .. })));
+    assert!(matches!(asked.next().await, (5, Answer::Loaded { is_last_known: true, .. })));
+    // A REGISTER waits for the node that takes over.
+    store.reads.add_permits(1);
+    assert!(matches!(asked.next().await, (4, Answer::Loaded { is_last_known: false, .. })));
 }
 
 #[tokio::test]
