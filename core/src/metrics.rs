@@ -42,10 +42,7 @@ impl Meter {
             store_read: registry.latency("store_read_seconds", "Time of one round of lookups"),
             store_write: registry.latency("store_write_seconds", "Time of one commit"),
             store_batch: registry.histogram("store_batch", "Questions in one round to the store", &BATCHES),
-            last_known: registry.counter(
-                "last_known",
-                "Questions of calls answered from what was known before the store went away",
-            ),
+            last_known: registry.counter("last_known", "Questions of calls answered without the store"),
             database_nodes: registry.gauge("database_nodes", "Nodes of a clustered database"),
             database_nodes_usable: registry.gauge("database_nodes_usable", "Nodes of it that take writes"),
             reports: reports(registry, shards),

@@ -75,7 +75,7 @@ impl Core {
     /// The store has answered one of a SUBSCRIBE's questions.
     pub(crate) fn on_subscribe_answer(&mut self, mut it: Box<Subscription>, answer: Answer, now: Instant) {
         match answer {
-            Answer::Loaded { record, credentials } => {
+            Answer::Loaded { record, credentials, .. } => {
                 match self.authorize(&it, credentials.flatten().as_ref(), now) {
                     Ok(()) => self.install(it, &record, now),
                     Err(reject) => self.reject(it.id, &it.request, &reject, now),
