@@ -7,6 +7,7 @@ mod digest;
 mod flows;
 mod forking;
 mod losing;
+mod mishaps;
 mod passing;
 mod proxying;
 mod registering;
