@@ -1,4 +1,4 @@
-//! A cluster of real processes on loopback: edges, cores, and the SQLite file between the cores.
+//! A cluster of real processes: edges, cores, and the SQLite file between the cores; on loopback, or where a [`Site`] says.
 //!
 //! Every node has a certificate of one CA, the edges share their flow keys and the cores their cluster keys, so a node
 //! that is killed and started again is the same node: flows, nonces and signed branches go on. What a node says goes
@@ -13,6 +13,8 @@ mod poll;
 mod ports;
 mod problem;
 mod process;
+mod site;
+mod space;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -30,6 +32,8 @@ pub use self::poll::poll;
 pub use self::ports::free_port;
 pub use self::problem::Problem;
 pub use self::process::{Node, Sockets};
+pub use self::site::{Site, Spot};
+pub use self::space::Namespace;
 
 /// What kind of cluster.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Plan {
     pub every_transport: bool,
     /// More variables: `EDGE_…` for every edge, `CORE_…` for every core, `ep2/EDGE_…` for one node.
     pub settings: Vec<(String, String)>,
+    /// Where the nodes run; without it on loopback.
+    pub site: Option<Site>,
 }
 
 impl Default for Plan {
@@ -57,6 +63,7 @@ impl Default for Plan {
             format: "text".into(),
             every_transport: false,
             settings: Vec::new(),
+            site: None,
         }
     }
 }
@@ -108,15 +115,15 @@ impl Cluster {
         let names: Vec<&String> = edges.iter().chain(&cores).collect();
         link::make_certificates(&dir.path().join("certificates"), &names)?;
         let (flow_keys, cluster_keys) = (key(), key());
+        let site = plan.site.clone().unwrap_or_default();
 
-        let mut links = Vec::new();
-        for _ in &cores {
-            links.push(free_port()?);
+        let mut dialled = Vec::new();
+        for at in 0..plan.cores {
+            dialled.push(SocketAddr::from((site.core(at).address, free_port()?)).to_string());
         }
-        let dialled: Vec<String> = links.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let mut cluster = Self { edges: Vec::new(), cores: Vec::new(), dir };
-        for (name, link) in cores.iter().zip(&dialled) {
-            let mut node = cluster.node(name, &binaries.core, "CORE", free_port()?, plan);
+        for (at, (name, link)) in cores.iter().zip(&dialled).enumerate() {
+            let mut node = cluster.node(name, &binaries.core, "CORE", &site.core(at), plan)?;
             node.set("CORE_LINK_LISTEN", link);
             node.set("CORE_DATABASE_URL", &cluster.database_url());
             node.set("CORE_DOMAINS", DOMAIN);
@@ -124,17 +131,24 @@ impl Cluster {
             plan.adjust(&mut node, "CORE");
             cluster.cores.push(node);
         }
-        for name in &edges {
-            let sip = free_port()?;
-            let mut node = cluster.node(name, &binaries.edge, "EDGE", free_port()?, plan);
-            node.sip = Some(([127, 0, 0, 1], sip).into());
-            node.set("EDGE_LISTEN", &format!("udp:127.0.0.1:{sip},tcp:127.0.0.1:{sip}"));
+        for (at, name) in edges.iter().enumerate() {
+            let spot = site.edge(at);
+            let mut node = cluster.node(name, &binaries.edge, "EDGE", &spot, plan)?;
+            let sip = match spot.sip {
+                Some(sip) => sip,
+                None => (spot.address, free_port()?).into(),
+            };
+            node.sip = Some(sip);
+            node.set("EDGE_LISTEN", &format!("udp:{sip},tcp:{sip}"));
             if plan.every_transport {
                 cluster.add_sockets(&mut node)?;
             }
             node.set("EDGE_CORES", &dialled.join(","));
             node.set("EDGE_FLOW_KEYS", &flow_keys);
             plan.adjust(&mut node, "EDGE");
+            for (variable, value) in &spot.settings {
+                node.set(variable, value);
+            }
             cluster.edges.push(node);
         }
         cluster.start_all().await?;
@@ -163,9 +177,17 @@ impl Cluster {
         self.dir.path().join("certificates").join(name)
     }
 
-    fn node(&self, name: &str, program: &Path, prefix: &str, admin: u16, plan: &Plan) -> Node {
+    fn node(
+        &self,
+        name: &str,
+        program: &Path,
+        prefix: &str,
+        spot: &Spot,
+        plan: &Plan,
+    ) -> Result<Node, Problem> {
         let file = |end: &str| self.certificate(end).display().to_string();
-        let mut node = Node::new(name, program, ([127, 0, 0, 1], admin).into(), self.dir.path());
+        let admin = SocketAddr::from((spot.address, free_port()?));
+        let mut node = Node::new(name, program, admin, spot.space.clone(), self.dir.path());
         node.set("RUST_LOG", &plan.filter);
         node.set("LOG_FORMAT", &plan.format);
         for (variable, value) in [
@@ -178,7 +200,7 @@ impl Cluster {
         ] {
             node.set(&format!("{prefix}_{variable}"), &value);
         }
-        node
+        Ok(node)
     }
 
     /// Starts every node that doesn't run, and waits until all are linked.

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod database;
 pub mod fuzz;
 pub mod lab;
+pub mod nat;
 pub mod net;
 pub mod oracle;
 pub mod phone;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::poll::poll;
-use super::{Problem, http};
+use super::{Namespace, Problem, http};
 
 /// A node: its settings stay when the process ends, so the same node can be started again.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub struct Node {
     /// More sockets of an edge, if the plan wants them.
     pub more: Option<Sockets>,
     program: PathBuf,
+    space: Option<Namespace>,
     environment: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
@@ -47,13 +48,20 @@ pub struct Sockets {
 const TAIL: usize = 30;
 
 impl Node {
-    pub(super) fn new(name: &str, program: &Path, admin: SocketAddr, dir: &Path) -> Self {
+    pub(super) fn new(
+        name: &str,
+        program: &Path,
+        admin: SocketAddr,
+        space: Option<Namespace>,
+        dir: &Path,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             admin,
             sip: None,
             more: None,
             program: program.to_owned(),
+            space,
             environment: Vec::new(),
             log: dir.join(format!("{name}.log")),
             child: None,
@@ -88,7 +96,7 @@ impl Node {
             return Ok(());
         }
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let child = Namespace::command(self.space.as_ref(), &self.program)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -159,8 +167,8 @@ impl Node {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 return Some(Err(status));
             }
-            let (status, _) = http::get(self.admin, "/ready").await?;
-            let (_, metrics) = http::get(self.admin, "/metrics").await?;
+            let (status, _) = http::get(self.admin, self.space.as_ref(), "/ready").await?;
+            let (_, metrics) = http::get(self.admin, self.space.as_ref(), "/metrics").await?;
             (status == 200 && metrics.lines().any(|line| line == expected)).then_some(Ok(()))
         };
         match poll(limit, is_linked).await {
@@ -179,7 +187,7 @@ impl Node {
     ///
     /// There is no answer.
     pub async fn page(&self, path: &str) -> Result<(u16, String), Problem> {
-        let answer = http::get(self.admin, path).await;
+        let answer = http::get(self.admin, self.space.as_ref(), path).await;
         answer.ok_or_else(|| Problem::new(format!("{}: no answer to GET {path}", self.name)))
     }
 
