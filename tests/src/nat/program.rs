@@ -21,6 +21,8 @@ pub struct Program {
     seen: usize,
 }
 
+/// What baresip says of a call ten times a second.
+const NOISE: &str = "(bit/s)";
 /// How many lines are shown when something went wrong.
 const TAIL: usize = 60;
 
@@ -107,8 +109,10 @@ async fn collect(pipe: impl AsyncRead + Unpin, lines: Arc<Mutex<Vec<String>>>) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
     while pipe.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        lines.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        let text = String::from_utf8_lossy(&line);
+        // What a program writes over and over in one line of a terminal.
+        let parts = text.split('\r').map(str::trim_end).filter(|part| !part.is_empty() && !part.contains(NOISE));
+        lines.lock().unwrap_or_else(PoisonError::into_inner).extend(parts.map(str::to_owned));
         line.clear();
     }
 }
