@@ -139,25 +139,34 @@ impl Client {
     ///
     /// It does not.
     pub async fn registered(&mut self) -> Result<(), Problem> {
+        self.registered_within(LIMIT).await
+    }
+
+    /// The same with a limit.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub async fn registered_within(&mut self, limit: Duration) -> Result<(), Problem> {
         match self.model {
             Model::Baresip(_, _, flows) => {
                 let user = format!("{}@{DOMAIN}", self.user);
                 let count = if flows == Flows::Two { 2 } else { 1 };
                 for _ in 0..count {
-                    self.program.says(&[&user, "200 OK"], LIMIT).await?;
+                    self.program.says(&[&user, "200 OK"], limit).await?;
                 }
                 Ok(())
             }
             Model::Linphone(_) => {
                 // It tells only who asks.
                 let program = &mut self.program;
-                let told = poll(LIMIT, async || {
+                let told = poll(limit, async || {
                     program.tell("status register").await.ok()?;
                     program.says(&["registered, identity"], Duration::from_secs(1)).await.ok()
                 });
                 if told.await.is_some() { Ok(()) } else { Err(self.program.problem("is not registered")) }
             }
-            Model::JsSip | Model::SipJs => self.program.says(&["phone: registered"], LIMIT).await.map(drop),
+            Model::JsSip | Model::SipJs => self.program.says(&["phone: registered"], limit).await.map(drop),
         }
     }
 

@@ -111,7 +111,8 @@ async fn collect(pipe: impl AsyncRead + Unpin, lines: Arc<Mutex<Vec<String>>>) {
     while pipe.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
         let text = String::from_utf8_lossy(&line);
         // What a program writes over and over in one line of a terminal.
-        let parts = text.split('\r').map(str::trim_end).filter(|part| !part.is_empty() && !part.contains(NOISE));
+        let parts =
+            text.split('\r').map(str::trim_end).filter(|part| !part.is_empty() && !part.contains(NOISE));
         lines.lock().unwrap_or_else(PoisonError::into_inner).extend(parts.map(str::to_owned));
         line.clear();
     }
