@@ -16,6 +16,16 @@ const CALLEE: u32 = 620;
 /// How long a phone that will not register is waited for.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// A host in words.
+fn place(host: &str) -> &str {
+    match host {
+        "cone1" | "cone2" => "NAT",
+        "sym1" => "symmetric NAT",
+        "double1" => "NAT behind NAT",
+        _ => "public",
+    }
+}
+
 /// Who calls whom: the caller is on the first host at edge 1, the callee on the second one at edge 2.
 struct Pair {
     caller: (Model, &'static str),
@@ -57,8 +67,8 @@ fn phones_call_each_other_through_two_edges() {
     nat::run(async || {
         // baresip 1.0 gives up when it sees SHA-256, even with MD5 beside it.
         let bench = Bench::start("MD5").await?;
-        say("| caller at edge 1 | on | callee at edge 2 | on |");
-        say("|---|---|---|---|");
+        say("| caller, edge 1 | where | callee, edge 2 | where | audio |");
+        say("|---|---|---|---|---|");
         for (number, pair) in PAIRS.iter().enumerate() {
             let (from, to) = (format!("from{number}"), format!("to{number}"));
             bench.cluster.add_users([from.as_str(), to.as_str()].map(|user| (user, PASSWORD))).await?;

@@ -211,7 +211,7 @@ async fn run(shared: Arc<Shared>, mut socket: Socket) {
         if let Err(error) = send(&mut socket, &texts).await {
             break error;
         }
-        let deadline = deadline.map_or_else(|| shared.now() + SOON, |at| at);
+        let deadline = deadline.unwrap_or_else(|| shared.now() + SOON);
         let until = (shared.began + deadline).into();
         tokio::select! {
             arrived = timeout_at(until, socket.receive()) => match arrived {
