@@ -86,10 +86,9 @@ fn phones_call_each_other_through_two_edges() {
             caller.hang_up().await?;
             caller.ended().await?;
             callee.ended().await?;
-            say(&format!(
-                "| {} | {} | {} | {} |",
-                pair.caller.0, pair.caller.1, pair.callee.0, pair.callee.1
-            ));
+            let [from, to] =
+                [pair.caller, pair.callee].map(|(model, host)| format!("{model} | {}", place(host)));
+            say(&format!("| {from} | {to} | both ways |"));
         }
         Ok(())
     });
