@@ -33,7 +33,7 @@ pub enum SubscriptionState {
     Terminated,
 }
 
-/// What has happened between two states of the bindings of a record. A binding that is `gone` without being over has met
+/// What has happened between two states of the bindings of a record, contact by contact (RFC 3680 §4.7.2). A binding that is `gone` without being over has met
 /// with that event.
 pub fn changes(before: &[Binding], after: &[Binding], gone: ContactEvent, now: UnixTime) -> Vec<Notice> {
     let ended = before.iter().filter(|old| after.iter().all(|new| !new.is_same_contact(old)));

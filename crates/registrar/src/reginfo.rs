@@ -11,7 +11,7 @@ use crate::update::split_params;
 use crate::watcher::{ContactEvent, Notice};
 use crate::{Binding, UnixTime};
 
-/// The type of a document, RFC 3680 §4.5.
+/// The type of every document, RFC 3680 §4.5.
 pub const MIME: &str = "application/reginfo+xml";
 
 /// RFC 3680 §5.1: how much a document tells.
@@ -47,6 +47,7 @@ pub fn document(
         }
         Scope::Partial => notices.iter().map(|notice| (notice.event, &notice.binding)).collect(),
     };
+    // RFC 3680 §4.7.1: nobody is told of the way from terminated to init.
     let state = match (has_contact, contacts.is_empty()) {
         (true, _) => "active",
         (false, true) => "init",

@@ -41,7 +41,7 @@ pub struct Subscribe {
 pub struct Outcome {
     /// To be stored; `None` when nothing changes, as by a poll (RFC 6665 §4.4.3).
     pub record: Option<Record>,
-    /// The NOTIFY that follows the 200 (RFC 6665 §4.2.1.2); its dialog has our tag.
+    /// The NOTIFY with the full state (RFC 3680 §4.7.2) that follows the 200 (RFC 6665 §4.2.1.2); its dialog has our tag.
     pub news: News,
     /// Expires of the 200.
     pub expires: u32,
@@ -55,7 +55,7 @@ pub fn is_meant(request: &Request) -> bool {
 /// RFC 6665 §4.2.1.1: what the request asks for.
 ///
 /// # Errors
-/// 489 for another package, 420 for an extension that is required, 406 when the subscriber does not take our
+/// 489 for another package and for none (§4.2.3: no PINT), 420 for an extension that is required, 406 when the subscriber does not take our
 /// documents (RFC 3680 §4.5), 423 for an interval that is too brief, 400 without a tag or one Contact.
 pub fn read(request: &Request, policy: &Policy) -> Result<Subscribe, Reject> {
     require(request, &[])?;
@@ -181,7 +181,7 @@ fn accepts(request: &Request) -> bool {
         })
 }
 
-/// RFC 6665 §4.2.1.1: no longer than asked for, and 423 for less than an hour and less than the minimum.
+/// RFC 6665 §4.2.1.1, §4.2.1.4: no longer than asked for, and 423 for less than an hour and less than the minimum.
 fn granted(request: &Request, policy: &Policy) -> Result<u32, Reject> {
     let asked = request.expires().unwrap_or(DEFAULT_EXPIRES);
     if asked > 0 && asked < policy.min_expires && asked < HOUR {
