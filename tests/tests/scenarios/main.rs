@@ -11,3 +11,4 @@ mod mishaps;
 mod passing;
 mod proxying;
 mod registering;
+mod watching;
