@@ -78,7 +78,7 @@ impl Connection {
     pub(crate) fn open(flow: Flow, shared: Arc<Shared>, stop: &watch::Receiver<bool>) -> Self {
         let outbox = Arc::new(Outbox::new(flow, shared.config.send_queue));
         let now = shared.clock();
-        outbox.touch(now);
+        outbox.hear(now);
         outbox.expect_by(now + millis(shared.config.first_message_timeout));
         shared.table.insert(Arc::clone(&outbox));
         shared.stats.connections_accepted.add(1);
@@ -132,7 +132,7 @@ impl Connection {
     /// begun, `progress` that another was completed since the last call.
     pub(crate) fn watch(&mut self, rest: bool, progress: bool) {
         let now = self.shared.clock();
-        self.outbox.touch(now);
+        self.outbox.hear(now);
         if !self.greeted {
             return;
         }

@@ -11,7 +11,7 @@ use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{
     CertificateError, Config, Error, Flow, Listen, Protocol, SendError, Sink, Stats,
-    connection::Shared,
+    connection::{Shared, millis},
     flow::Table,
     keepalive,
     outbox::{Outbox, Phase},
@@ -45,7 +45,7 @@ pub async fn bind(
     now: fn() -> Instant,
     epoch: u32,
 ) -> Result<Transport, Error> {
-    let sockets = Sockets::open(&config)?;
+    let sockets = Sockets::open(&config, epoch)?;
     let limits = config.limits;
     let shared = Arc::new(Shared {
         config,
@@ -132,6 +132,16 @@ impl Transport {
         self.0.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
+    /// From now on a stream is closed when its peer has said nothing for so long, whatever we send ourselves: what
+    /// Flow-Timer promises (RFC 5626 §5.4). A flow over UDP has nothing to close.
+    pub fn supervise(&self, flow: &Flow, silence: Duration) {
+        if flow.protocol.is_reliable()
+            && let Some(outbox) = self.0.shared.table.get(flow)
+        {
+            outbox.supervise(millis(silence));
+        }
+    }
+
     /// What went through the sockets.
     pub fn stats(&self) -> &Stats {
         &self.0.shared.stats
@@ -186,7 +196,7 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn open(config: &Config) -> Result<Self, Error> {
+    fn open(config: &Config, epoch: u32) -> Result<Self, Error> {
         let mut sockets = Self {
             listeners: Vec::new(),
             udp: Vec::new(),
@@ -199,8 +209,8 @@ impl Sockets {
             let addr = match listen.protocol {
                 Protocol::Udp => {
                     let stats = Arc::clone(&sockets.stats);
-                    let listener =
-                        udp::Listener::bind(listen.addr, config.datagram_queue, stats).map_err(failed)?;
+                    let listener = udp::Listener::bind(listen.addr, config.datagram_queue, epoch, stats)
+                        .map_err(failed)?;
                     let addr = listener.local();
                     sockets.udp.push(Arc::new(listener));
                     addr

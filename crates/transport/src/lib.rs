@@ -20,6 +20,8 @@ mod layer;
 mod metered;
 mod mmsg;
 mod outbox;
+pub mod ping;
+pub mod pong;
 mod protocol;
 mod rewound;
 mod stats;
@@ -50,6 +52,13 @@ pub enum Event {
         flow: Flow,
         /// As it came: nothing is added to it.
         message: sip::Message,
+    },
+    /// A flow over UDP has answered one of our pings ([`pong`]).
+    Pong {
+        /// Which flow.
+        flow: Flow,
+        /// Which ping.
+        ping: pong::PingId,
     },
     /// A stream was accepted. It comes before any message of the flow.
     FlowUp(Flow),

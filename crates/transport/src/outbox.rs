@@ -35,6 +35,10 @@ pub(crate) struct Outbox {
     waiting: AtomicUsize,
     /// Milliseconds of the transport's clock when something was last read or written.
     active: AtomicU64,
+    /// The same for reading alone.
+    heard: AtomicU64,
+    /// Milliseconds for which the peer may be silent; 0: as long as it likes.
+    silence: AtomicU64,
     /// Until when a message must be complete, on the same clock; 0 when none is awaited.
     deadline: AtomicU64,
 }
@@ -54,6 +58,8 @@ impl Outbox {
             state: Mutex::new(State { phase: Phase::Open, queue: VecDeque::new(), waker: None }),
             waiting: AtomicUsize::new(0),
             active: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            silence: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
         }
     }
@@ -123,16 +129,31 @@ impl Outbox {
         self.active.store(now, Ordering::Relaxed);
     }
 
+    /// Something was read at `now`.
+    pub(crate) fn hear(&self, now: u64) {
+        self.heard.store(now, Ordering::Relaxed);
+        self.touch(now);
+    }
+
+    /// From now on the peer must not be silent for longer than this many milliseconds.
+    pub(crate) fn supervise(&self, silence: u64) {
+        self.silence.store(silence, Ordering::Relaxed);
+    }
+
     /// From now on a message is awaited until `deadline`; 0: none is.
     pub(crate) fn expect_by(&self, deadline: u64) {
         self.deadline.store(deadline, Ordering::Relaxed);
     }
 
-    /// True when the awaited message did not come, or nothing happened for `idle` milliseconds.
+    /// True when the awaited message did not come, nothing happened for `idle` milliseconds, or a peer that has promised
+    /// to be heard was not.
     pub(crate) fn is_expired(&self, now: u64, idle: u64) -> bool {
         let deadline = self.deadline.load(Ordering::Relaxed);
         let active = self.active.load(Ordering::Relaxed);
-        (deadline != 0 && now >= deadline) || now.saturating_sub(active) >= idle
+        let (heard, silence) = (self.heard.load(Ordering::Relaxed), self.silence.load(Ordering::Relaxed));
+        (deadline != 0 && now >= deadline)
+            || now.saturating_sub(active) >= idle
+            || (silence != 0 && now.saturating_sub(heard) >= silence)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,6 +203,18 @@ mod tests {
         outbox.advance(Phase::Aborted);
         outbox.advance(Phase::Closing);
         assert_eq!(take(&outbox).1, Phase::Aborted);
+    }
+
+    #[test]
+    fn a_supervised_peer_must_be_heard() {
+        let outbox = outbox(200);
+        outbox.hear(1_000);
+        outbox.supervise(500);
+        outbox.touch(1_400);
+        assert!(!outbox.is_expired(1_499, 10_000));
+        assert!(outbox.is_expired(1_500, 10_000), "what we write is no sign of life");
+        outbox.hear(1_500);
+        assert!(!outbox.is_expired(1_999, 10_000));
     }
 
     #[test]

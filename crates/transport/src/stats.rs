@@ -52,6 +52,8 @@ stats! {
     messages_in,
     /// Messages queued for sending
     messages_out,
+    /// Answers to our pings over UDP
+    pongs,
     /// What came in and was no acceptable message
     malformed,
     /// Malformed requests that were answered

@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     Event, Flow, SendError, Sink, Stats, answer,
     mmsg::{self, BATCH, Datagram, Kind, Room},
-    stun,
+    pong, stun,
 };
 
 /// RFC 768 over IPv4: what is left of 65 535 bytes after both headers.
@@ -42,6 +42,8 @@ pub(crate) struct Listener {
     kind: Kind,
     queue: Mutex<Queue>,
     queue_limit: usize,
+    /// What our pings are known by.
+    epoch: u32,
     /// Wakes the writer task, which then has the queue's `busy` mark.
     blocked: Notify,
     stats: Arc<Stats>,
@@ -69,7 +71,12 @@ enum Progress {
 
 impl Listener {
     /// Opens the socket.
-    pub(crate) fn bind(addr: SocketAddr, queue_limit: usize, stats: Arc<Stats>) -> io::Result<Self> {
+    pub(crate) fn bind(
+        addr: SocketAddr,
+        queue_limit: usize,
+        epoch: u32,
+        stats: Arc<Stats>,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None)?;
         socket.set_nonblocking(true)?;
         if addr.is_ipv6() {
@@ -93,7 +100,8 @@ impl Listener {
         socket.bind(&addr.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, local, kind, queue: Mutex::default(), queue_limit, blocked: Notify::new(), stats })
+        let (queue, blocked) = (Mutex::default(), Notify::new());
+        Ok(Self { socket, local, kind, queue, queue_limit, epoch, blocked, stats })
     }
 
     /// The bound address.
@@ -315,6 +323,11 @@ impl Listener {
             } else {
                 self.stats.malformed.add(1);
             }
+            return;
+        }
+        if let Some(ping) = pong::answered(datagram, self.epoch) {
+            self.stats.pongs.add(1);
+            batch.push(Event::Pong { flow, ping });
             return;
         }
         match sip::parse::message(Bytes::copy_from_slice(datagram), limits) {
