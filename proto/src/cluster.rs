@@ -3,7 +3,7 @@
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
     /// What the frame says. A kind that this version does not know decodes as none and is ignored.
-    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "frame::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub kind: ::core::option::Option<frame::Kind>,
 }
 /// Nested message and enum types in `Frame`.
@@ -38,6 +38,9 @@ pub mod frame {
         /// Yes.
         #[prost(message, tag = "9")]
         Pong(super::Pong),
+        /// A flow that was reported gone is back.
+        #[prost(message, tag = "10")]
+        FlowUp(super::FlowUp),
     }
 }
 /// Who the sender is.
@@ -112,6 +115,17 @@ pub struct FlowDown {
     /// For logs.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// Tokens of more flows that are gone for the same reason, and further tokens of the same flows: a key that is being
+    /// replaced has its own.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub more: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Flows that were reported gone and have been heard of again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlowUp {
+    /// Their tokens, as in `FlowDown`.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// Asks a core for the flows of an edge, so that it can go on pinging them after a restart.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -122,8 +136,11 @@ pub struct FlowsOf {
     /// Name of the edge.
     #[prost(string, tag = "2")]
     pub edge: ::prost::alloc::string::String,
+    /// Where the portion begins: `next` of the one before it. Empty for the first.
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
 }
-/// Part of the answer to `FlowsOf`.
+/// A portion of the answer to `FlowsOf`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Flows {
     /// From the question.
@@ -135,6 +152,9 @@ pub struct Flows {
     /// No more portions follow.
     #[prost(bool, tag = "3")]
     pub last: bool,
+    /// Where the next portion begins.
+    #[prost(string, tag = "4")]
+    pub next: ::prost::alloc::string::String,
 }
 /// One flow with one registration.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -148,6 +168,12 @@ pub struct FlowEntry {
     /// When the binding expires: seconds since the Unix epoch.
     #[prost(uint64, tag = "3")]
     pub expires_at: u64,
+    /// Seconds until then, by the clock of the sender.
+    #[prost(uint32, tag = "4")]
+    pub expires_in: u32,
+    /// Contact of the binding with its parameters, as the answer to a REGISTER lists it.
+    #[prost(string, tag = "5")]
+    pub contact: ::prost::alloc::string::String,
 }
 /// How busy the sender is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -58,7 +58,7 @@ impl Links {
     /// Sends a frame. Never waits: a full queue is overload and the caller's answer to it is 503.
     ///
     /// `lane` is the hash of the Call-ID: frames of one Call-ID arrive in order. Frames that belong to no call
-    /// (`FlowDown`, `Load`, `Drain`, `Ping`) have a stream of their own and ignore it.
+    /// (`FlowDown`, `FlowUp`, `Load`, `Drain`, `Ping`) have a stream of their own and ignore it.
     pub fn send(&self, peer: PeerId, lane: u64, frame: Kind) -> Result<(), SendError> {
         let table = self.inner.read();
         table.session(peer).ok_or(SendError::Down)?.send(lane, frame)

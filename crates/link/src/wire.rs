@@ -23,6 +23,7 @@ pub(crate) fn stream_of(kind: &Kind, lane: u64) -> usize {
         }
         Kind::Hello(_)
         | Kind::FlowDown(_)
+        | Kind::FlowUp(_)
         | Kind::Load(_)
         | Kind::Drain(_)
         | Kind::Ping(_)
