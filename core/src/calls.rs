@@ -209,7 +209,11 @@ impl Core {
             let callee = User { name: aor.user().to_owned(), realm: aor.domain().to_owned() };
             return self.ask(Query::Credentials(callee), Pending::Call(call));
         }
-        let mut targets = targets;
+        let mut targets = self.awake(targets, now);
+        if targets.is_empty() {
+            // Every flow is lost: the caller hears it at once and not after Timer B.
+            return self.refuse(call.id, &Reject::new(routing::UNAVAILABLE), now);
+        }
         if let Some(Target { route, .. }) = call.by_route.take().filter(|way| way.route.len() > 1) {
             // RFC 5627 §6.1: inside a dialog the Route beyond the cluster counts, and not the Path.
             targets.iter_mut().for_each(|target| target.route.clone_from(&route));

@@ -38,6 +38,10 @@ pub struct Counters {
     pub stray_responses: u64,
     /// ACKs without a way.
     pub dropped_acks: u64,
+    /// Bindings passed over because their flow is lost.
+    pub suspended: u64,
+    /// Gauge: flows that edges have reported as lost.
+    pub lost_flows: u64,
     /// Gauge: transactions.
     pub transactions: Counts,
     /// Gauge: requests being forwarded.

@@ -19,6 +19,7 @@ use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use crate::auth::{self, Auth, Moment};
 use crate::counters::Counters;
 use crate::edges::{Edges, Way};
+use crate::flows::Flows;
 use crate::in_dialog::{self, Detour, End, FLOW_FAILED};
 use crate::nonce::Nonces;
 use crate::notify::{Notification, Notify};
@@ -69,6 +70,15 @@ pub enum Input {
     },
     /// The link is lost.
     EdgeDown(PeerId),
+    /// An edge has lost flows: their tokens.
+    FlowsDown {
+        /// The edge.
+        edge: PeerId,
+        /// As in Path vectors.
+        tokens: Vec<Bytes>,
+    },
+    /// Lost flows are back.
+    FlowsUp(Vec<Bytes>),
     /// The wall clock, since the epoch: sent now and then, so that a corrected clock is noticed.
     Clock(Duration),
     /// The link did not take a message of ours: its queue is full.
@@ -109,6 +119,7 @@ pub struct Core {
     pending: HashMap<QueryId, Pending, ahash::RandomState>,
     last_query: QueryId,
     pub(crate) edges: Edges,
+    pub(crate) flows: Flows,
     pub(crate) auth: Auth,
     pub(crate) out: VecDeque<Output>,
     pub(crate) actions: Vec<Action>,
@@ -141,6 +152,7 @@ impl Core {
         let hasher = ahash::RandomState::with_seeds(ids.u64(), ids.u64(), ids.u64(), ids.u64());
         let nonces = Nonces::new(settings.keys.clone(), settings.nonce_lifetime, hasher.clone());
         let auth = Auth::new(nonces, settings.algorithms.clone());
+        let longest = Duration::from_secs(settings.policy.max_expires.into());
         Self {
             settings,
             layer: Layer::new(timers, ids),
@@ -148,9 +160,10 @@ impl Core {
             branches: HashMap::with_hasher(hasher.clone()),
             notifications: HashMap::with_hasher(hasher.clone()),
             deadlines: Deadlines::new(),
-            pending: HashMap::with_hasher(hasher),
+            pending: HashMap::with_hasher(hasher.clone()),
             last_query: 0,
             edges: Edges::default(),
+            flows: Flows::new(hasher, longest),
             auth,
             out: VecDeque::new(),
             actions: Vec::new(),
@@ -167,6 +180,7 @@ impl Core {
         counters.contexts = self.contexts.len() as u64;
         counters.queries = self.pending.len() as u64;
         counters.edges = self.edges.len() as u64;
+        counters.lost_flows = self.flows.len() as u64;
         counters
     }
 
@@ -443,8 +457,13 @@ impl node::Engine for Core {
             Input::EdgeUp { edge, name, advertised } => self.edges.up(edge, &name, &advertised),
             Input::EdgeDown(edge) => {
                 self.edges.down(edge);
+                self.flows.edge_down(edge);
                 self.layer.transport_error(EdgeHop(edge), now);
             }
+            Input::FlowsDown { edge, tokens } => {
+                tokens.into_iter().for_each(|token| self.flows.down(edge, token, now));
+            }
+            Input::FlowsUp(tokens) => tokens.iter().for_each(|token| self.flows.up(token)),
             Input::Clock(unix) => self.clock = Clock { at: now, unix },
             Input::NotSent(bytes) => self.layer.not_sent(&bytes, now),
             Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use link::{Links, PeerId};
-use location::Answer;
+use location::{Answer, Database};
 use node::admin::Condition;
 use node::shard::{self, Inbox};
 use proto::{Sip, Source, frame::Kind};
@@ -13,6 +13,7 @@ use sip::parse;
 
 use crate::engine::{Input, QueryId};
 use crate::metrics::Meter;
+use crate::snapshot::Snapshots;
 
 /// Fewest and most seconds after which an overloaded node wants to be asked again.
 const RETRY_AFTER: std::ops::Range<u64> = 2..10;
@@ -26,6 +27,8 @@ pub(crate) struct Intake {
     pub(crate) linked: Condition,
     /// Set once the link is up; overload is answered through it.
     pub(crate) links: OnceLock<Links>,
+    /// Set once the store is open.
+    pub(crate) snapshots: OnceLock<Snapshots<Database>>,
 }
 
 /// Bits of a question's number that the engine uses; the shard stands above.
@@ -72,6 +75,23 @@ impl Intake {
                 Ok(())
             }
             link::Event::Frame { peer, frame: Kind::Sip(sip) } => self.frame(peer, &sip),
+            link::Event::Frame { peer, frame: Kind::FlowDown(down) } => {
+                let tokens: Vec<Bytes> = own(std::iter::once(&down.token).chain(&down.more));
+                tracing::debug!(edge = peer.0, reason = down.reason, tokens = tokens.len(), "flows lost");
+                self.to_all(|| Input::FlowsDown { edge: peer, tokens: tokens.clone() });
+                Ok(())
+            }
+            link::Event::Frame { frame: Kind::FlowUp(up), .. } => {
+                let tokens: Vec<Bytes> = own(&up.tokens);
+                self.to_all(|| Input::FlowsUp(tokens.clone()));
+                Ok(())
+            }
+            link::Event::Frame { peer, frame: Kind::FlowsOf(question) } => {
+                if let (Some(snapshots), Some(links)) = (self.snapshots.get(), self.links.get()) {
+                    snapshots.answer(peer, question, links.clone());
+                }
+                Ok(())
+            }
             // Frames of a newer version are none of ours.
             link::Event::Frame { .. } => Ok(()),
         }
@@ -101,6 +121,11 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// Copies of their own: the originals are slices of everything that the link read at once.
+fn own<'a>(tokens: impl IntoIterator<Item = &'a Bytes>) -> Vec<Bytes> {
+    tokens.into_iter().map(|token| Bytes::copy_from_slice(token)).collect()
 }
 
 /// Where a message entered the cluster: `udp:192.0.2.1:5060`.

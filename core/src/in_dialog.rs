@@ -99,7 +99,8 @@ impl Core {
         let Some(context) = self.contexts.get(&id) else { return }; // answered meanwhile
         let mut ways = match answer {
             Answer::Loaded { record, .. } => {
-                callee.targets(&record, context.response.request(), self.unix(now))
+                let ways = callee.targets(&record, context.response.request(), self.unix(now));
+                self.awake(ways, now)
             }
             Answer::Saved { .. } | Answer::Credentials(_) | Answer::Conflict | Answer::Unavailable => {
                 Vec::new()

@@ -15,6 +15,7 @@ mod due;
 pub mod edges;
 pub mod engine;
 mod events;
+mod flows;
 pub mod gruu;
 mod in_dialog;
 pub mod keys;
@@ -28,6 +29,7 @@ mod serve;
 pub mod settings;
 pub mod signature;
 mod sips;
+pub mod snapshot;
 mod subscribe;
 
 pub use config::Config;

@@ -106,6 +106,7 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
             ("passed_responses", "Responses passed on for a core that died", |c| c.passed_responses),
             ("stray_responses", "Responses that matched nothing", |c| c.stray_responses),
             ("dropped_acks", "ACKs without a way", |c| c.dropped_acks),
+            ("suspended", "Bindings passed over because their flow is lost", |c| c.suspended),
         ],
     );
     reports.gauges(
@@ -113,6 +114,7 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
         [
             ("contexts", "Requests being forwarded", |c| c.contexts),
             ("queries", "Questions that wait for the store", |c| c.queries),
+            ("lost_flows", "Flows that edges have reported as lost", |c| c.lost_flows),
             ("transactions", "Transactions", |c| c.transactions.total() as u64),
         ],
     );

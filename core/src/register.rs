@@ -129,6 +129,7 @@ impl Core {
     /// §10.3 step 8.
     fn acknowledge(&mut self, register: &Register, record: &Record, now: Instant) {
         self.counters.registered += 1;
+        self.flow_is_used(&register.request);
         let (tag, unix) = (self.layer.ids().tag(), self.unix(now));
         let (keys, ids) = (&self.settings.keys, self.layer.ids());
         let mint = |instance: &str, epoch: u64| {

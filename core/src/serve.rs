@@ -24,6 +24,7 @@ use crate::engine::{Core, Input};
 use crate::events::Intake;
 use crate::keys::ClusterKeys;
 use crate::metrics::Meter;
+use crate::snapshot::Snapshots;
 
 /// How often the engines report what they counted.
 const REPORT: Duration = Duration::from_secs(1);
@@ -58,12 +59,14 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         limits: sip::parse::Limits::default(),
         linked,
         links: OnceLock::new(),
+        snapshots: OnceLock::new(),
     });
     let (database, store) = open(&config, &intake).await?;
     let usable = readiness.condition("database");
     tokio::spawn(database::watch(Arc::clone(&database), usable, Arc::clone(&meter)));
     let random = Ids::new(clock::seed()).u64();
     tokio::spawn(due::watch(Arc::clone(&database), intake.inboxes.clone(), random));
+    let _ = intake.snapshots.set(Snapshots::new(Arc::clone(&database)));
     let links = accept(&config, &keys, &intake)?;
     let _ = intake.links.set(links.clone());
 

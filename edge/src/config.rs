@@ -4,12 +4,16 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use node::config::{ConfigError, Secret, Span, host_name};
 use transport::token::Keys;
 use transport::{CertificateFiles, Listen};
 
+use crate::keeper::Pings;
 use crate::network::Network;
+use crate::ping::NatPing;
+use crate::registration::KeepAlive;
 
 /// Prefix of the variables.
 pub const PREFIX: &str = "EDGE_";
@@ -48,6 +52,17 @@ node::settings! {
         max_connections_per_source: usize = 1_000,
         /// How long a stream may be idle. Longer than the keep-alive of any user agent (RFC 5626 §4.4.1: 120 s).
         idle_timeout: Span = Span::from_secs(600),
+        /// How flows over UDP with registrations are pinged: `options` (answered, so that a lost flow is noticed), `udp` (four
+        /// octets), or `off`. Streams are pinged with CRLF or by WebSocket unless it is `off`.
+        nat_ping: NatPing = NatPing::Options,
+        /// How often. Shorter than the shortest life of a pinhole, which is 30 s in many NATs.
+        nat_ping_interval: Span = Span::from_secs(25),
+        /// Pings without an answer, in a row, after which a flow is lost and the cores are told; 0: never. Only of a phone that
+        /// has answered one before.
+        nat_ping_lost: u8 = 3,
+        /// How long a phone on a stream may be silent, as it is told by Flow-Timer or `keep` if it asks; a quarter more and
+        /// its stream is closed. `0s`: it is not told.
+        flow_timer: Span = Span::from_secs(120),
         /// Messages that may wait for the engine; beyond it requests are answered with 503.
         queue: usize = 8_192,
         /// Threads: 1 runs everything on one, more share the work by Call-ID.
@@ -104,6 +119,15 @@ impl Config {
         if !self.flow_keys.is_empty() {
             self.keys([0; 32])?;
         }
+        if self.nat_ping_interval < Span::from_secs(1) {
+            return wrong("NAT_PING_INTERVAL", "at least 1s");
+        }
+        if self.flow_timer.millis() > 0 && self.flow_timer < Span::from_secs(1) {
+            return wrong("FLOW_TIMER", "at least 1s, or 0s");
+        }
+        if self.flow_timer >= self.idle_timeout {
+            return wrong("FLOW_TIMER", "EDGE_IDLE_TIMEOUT has to be longer");
+        }
         self.check_certificates()
     }
 
@@ -123,6 +147,23 @@ impl Config {
             return Ok(());
         };
         Err(ConfigError::new(format!("{PREFIX}{name}"), problem))
+    }
+
+    /// How flows are kept.
+    pub fn pings(&self) -> Pings {
+        Pings { mode: self.nat_ping, interval: self.nat_ping_interval.duration(), lost: self.nat_ping_lost }
+    }
+
+    /// How often UAs are told to be heard: over UDP it is the NAT that has to be kept.
+    pub fn keep_alive(&self) -> KeepAlive {
+        let seconds = |span: Span| u32::try_from(span.secs()).unwrap_or(u32::MAX);
+        KeepAlive { stream: seconds(self.flow_timer), datagram: seconds(self.nat_ping_interval) }
+    }
+
+    /// How long a stream may be silent whose UA has been told the Flow-Timer: the grace of RFC 5626 §5.4 is a quarter.
+    pub fn silence(&self) -> Duration {
+        let timer = self.flow_timer.duration();
+        timer + timer / 4
     }
 
     /// The certificates of `tls:` and `wss:`.
@@ -176,7 +217,7 @@ impl fmt::Display for Socket {
     }
 }
 
-node::setting!(CoreAddress, Network, Socket);
+node::setting!(CoreAddress, NatPing, Network, Socket);
 
 /// RFC 3261 §25.1 `hostname` or `IPv4address`.
 fn is_host(text: &str) -> bool {

@@ -1,5 +1,7 @@
 //! What the engine remembers of a request on its way, and of a core.
 
+use std::time::Instant;
+
 use link::PeerId;
 use link::choose::Candidate;
 use proxy::context::{BranchId, ResponseContext};
@@ -14,6 +16,8 @@ pub(crate) struct Context {
     pub(crate) from: Hop,
     pub(crate) hop: Hop,
     pub(crate) loop_hash: u64,
+    /// When it was forwarded first.
+    pub(crate) since: Instant,
     /// What the branches of all attempts start with: by it cores know them as one request.
     pub(crate) origin: String,
     pub(crate) clients: Vec<(BranchId, ClientId)>,

@@ -1,6 +1,7 @@
 //! The hands of an edge's shard: outputs of the engine become bytes on flows and frames on links.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Links, PeerId, SendError};
@@ -10,6 +11,7 @@ use sip::{Summary, parse};
 use transport::{Flow, Transport};
 
 use crate::engine::{Input, Output};
+use crate::keeper;
 use crate::metrics::Meter;
 
 /// What one shard does with its outputs.
@@ -17,6 +19,7 @@ pub(crate) struct Driver {
     pub(crate) transport: Transport,
     pub(crate) links: Links,
     pub(crate) inbox: Inbox<Input>,
+    pub(crate) keeper: Inbox<keeper::Input>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) shard: usize,
 }
@@ -26,12 +29,56 @@ impl node::shard::Driver<Output> for Driver {
         match output {
             Output::ToUa { flow, bytes } => self.to_ua(flow, bytes),
             Output::ToCore { core, lane, bytes, source } => self.to_core(core, lane, bytes, source),
+            Output::Registered(registration) => self.keeper.deliver(keeper::Input::Registered(registration)),
             Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
         }
     }
 
     fn flush(&mut self) {
         self.transport.flush();
+    }
+}
+
+/// What the keeper of flows does with its outputs.
+pub(crate) struct KeeperDriver {
+    pub(crate) transport: Transport,
+    pub(crate) links: Links,
+    pub(crate) inbox: Inbox<keeper::Input>,
+    pub(crate) meter: Arc<Meter>,
+    /// How long a supervised stream may be silent.
+    pub(crate) silence: Duration,
+}
+
+impl node::shard::Driver<keeper::Output> for KeeperDriver {
+    fn perform(&mut self, output: keeper::Output) {
+        match output {
+            keeper::Output::Ping { flow, bytes } => self.ping(flow, bytes),
+            keeper::Output::ToCore(core, frame) => {
+                // A hint, or a question that is asked again.
+                if self.links.send(core, 0, frame).is_err() {
+                    self.meter.unsent_to_core.inc();
+                }
+            }
+            keeper::Output::Supervise(flow) => self.transport.supervise(&flow, self.silence),
+            keeper::Output::Report(counters) => self.meter.keeper.publish(0, *counters),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.transport.flush();
+    }
+}
+
+impl KeeperDriver {
+    fn ping(&self, flow: Flow, bytes: Bytes) {
+        match self.transport.send(&flow, bytes) {
+            Ok(()) => {}
+            // Its end may have come before its registration was learned.
+            Err(transport::SendError::Gone) => self.inbox.deliver(keeper::Input::FlowDown(flow)),
+            Err(_) => {
+                self.meter.unsent_to_ua.inc();
+            }
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use crate::access;
 use crate::context::{Context, Core};
 use crate::counters::Counters;
 use crate::hop::Hop;
+use crate::registered::Registration;
+use crate::registration;
 use crate::settings::Settings;
 
 /// What happens to an edge.
@@ -84,6 +86,8 @@ pub enum Output {
         /// The flow on which it entered; `None` for what the edge itself sends.
         source: Option<Flow>,
     },
+    /// A REGISTER was answered with 200: for the keeper of flows.
+    Registered(Box<Registration>),
     /// What was counted so far.
     Report(Box<Counters>),
 }
@@ -91,14 +95,14 @@ pub enum Output {
 /// The state of an edge.
 #[derive(Debug)]
 pub struct Edge {
-    settings: Settings,
+    pub(crate) settings: Settings,
     pub(crate) layer: Layer<Hop>,
     pub(crate) contexts: HashMap<ServerId, Context, ahash::RandomState>,
     pub(crate) branches: HashMap<ClientId, (ServerId, BranchId), ahash::RandomState>,
     deadlines: Deadlines<ServerId>,
     pub(crate) cores: BTreeMap<PeerId, Core>,
     streams: HashSet<Flow, ahash::RandomState>,
-    out: VecDeque<Output>,
+    pub(crate) out: VecDeque<Output>,
     actions: Vec<Action>,
     pub(crate) source: Option<Flow>,
     pub(crate) counters: Counters,
@@ -213,8 +217,10 @@ impl Edge {
         self.take_own_route(request)?;
         if request.method == Method::Register {
             access::add_path(request, &flow, &self.settings);
+            registration::accept_keep(request, &flow, &self.settings);
         } else if record_route::wants(request) {
             record_route::insert(request, access::record_route(request, &flow, &self.settings));
+            registration::accept_keep(request, &flow, &self.settings);
         }
         self.home(request.call_id(), None).map(Hop::Core).ok_or_else(|| self.no_core())
     }
@@ -274,6 +280,7 @@ impl Edge {
             from,
             hop,
             loop_hash,
+            since: now,
             origin,
             clients: Vec::new(),
             answered: false,
@@ -362,7 +369,8 @@ impl Edge {
     }
 
     /// §18.2.2 with RFC 3581 §4: on the flow of the request.
-    fn respond(&mut self, id: ServerId, response: Response, now: Instant) {
+    fn respond(&mut self, id: ServerId, mut response: Response, now: Instant) {
+        self.on_answer_to_register(id, &mut response);
         self.counters.response(response.status);
         if let Some(context) = self.contexts.get_mut(&id)
             && response.status != StatusCode::TRYING

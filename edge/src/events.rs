@@ -11,6 +11,7 @@ use sip::{Message, parse};
 use transport::{Event, Flow, Transport};
 
 use crate::engine::Input;
+use crate::keeper;
 use crate::metrics::Meter;
 
 /// Fewest and most seconds after which an overloaded node wants to be asked again.
@@ -19,6 +20,7 @@ const RETRY_AFTER: std::ops::Range<u64> = 2..10;
 /// The way into the shards, shared by everything that reads.
 pub(crate) struct Intake {
     pub(crate) inboxes: Vec<Inbox<Input>>,
+    pub(crate) keeper: Inbox<keeper::Input>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) limits: parse::Limits,
     /// Holds while a core has a link.
@@ -59,6 +61,7 @@ impl Intake {
                 self.linked.ready();
                 let weight = hello.capacity.max(1);
                 self.to_all(|| Input::CoreUp { core: peer, name: hello.name.clone(), weight });
+                self.keeper.deliver(keeper::Input::CoreUp(peer));
                 Ok(())
             }
             link::Event::Down { peer, .. } => {
@@ -66,6 +69,7 @@ impl Intake {
                     self.linked.unready("no core has a link");
                 }
                 self.to_all(|| Input::CoreDown(peer));
+                self.keeper.deliver(keeper::Input::CoreDown(peer));
                 Ok(())
             }
             link::Event::Frame { peer, frame: Kind::Sip(sip) } => self.frame(peer, &sip),
@@ -73,6 +77,9 @@ impl Intake {
                 tracing::info!(core = peer.0, "core drains");
                 self.to_all(|| Input::CoreDrains(peer));
                 Ok(())
+            }
+            link::Event::Frame { peer, frame: Kind::Flows(flows) } => {
+                self.keeper.try_send(keeper::Input::Flows(peer, flows)).map_err(|_| link::Full)
             }
             // Frames of a newer version are none of ours.
             link::Event::Frame { .. } => Ok(()),
@@ -106,7 +113,14 @@ impl transport::Sink for Intake {
             match event {
                 Event::Message { flow, message } => self.message(flow, message),
                 Event::FlowUp(flow) => self.to_all(|| Input::FlowUp(flow)),
-                Event::FlowDown(flow) => self.to_all(|| Input::FlowDown(flow)),
+                Event::FlowDown(flow) => {
+                    self.to_all(|| Input::FlowDown(flow));
+                    self.keeper.deliver(keeper::Input::FlowDown(flow));
+                }
+                // One that finds no room counts as not answered, as if the network had lost it.
+                Event::Pong { flow, ping } => {
+                    _ = self.keeper.try_send(keeper::Input::Answered { flow, ping })
+                }
             }
         }
     }

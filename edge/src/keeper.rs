@@ -186,7 +186,9 @@ impl Keeper {
     }
 
     fn on_answered(&mut self, flow: &Flow, ping: PingId, now: Instant) {
-        let Some(entry) = self.registered.get_mut(ping.flow).filter(|entry| entry.flow == *flow) else { return };
+        let Some(entry) = self.registered.get_mut(ping.flow).filter(|entry| entry.flow == *flow) else {
+            return;
+        };
         if entry.round == ping.round && std::mem::take(&mut entry.waiting) {
             self.counters.answered += 1;
         }

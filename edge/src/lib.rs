@@ -12,8 +12,14 @@ pub mod engine;
 mod events;
 mod failover;
 pub mod hop;
+pub mod keeper;
 mod metrics;
 pub mod network;
+mod news;
+pub mod ping;
+mod recovery;
+pub mod registered;
+pub mod registration;
 mod serve;
 pub mod settings;
 

@@ -7,6 +7,8 @@ use node::report::Reports;
 use transport::{Stats, Transport};
 
 use crate::counters::{CLASSES, Counters, METHODS};
+use crate::keeper;
+use crate::registered::PROTOCOLS;
 
 /// Counters of the driver, and what the shards' engines report.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub(crate) struct Meter {
     pub(crate) unsent_to_ua: Counter,
     pub(crate) unsent_to_core: Counter,
     pub(crate) reports: Reports<Counters>,
+    pub(crate) keeper: Reports<keeper::Counters>,
 }
 
 impl Meter {
@@ -29,6 +32,7 @@ impl Meter {
             unsent_to_ua: registry.counter("unsent_to_ua", "Messages that a flow did not take"),
             unsent_to_core: registry.counter("unsent_to_core", "Messages that a link did not take"),
             reports: reports(registry, shards),
+            keeper: kept(registry),
         })
     }
 
@@ -66,6 +70,28 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
             ("contexts", "Requests on their way", |c| c.contexts),
             ("flows", "Open stream flows", |c| c.streams),
             ("transactions", "Transactions", |c| c.transactions.total() as u64),
+        ],
+    );
+    reports
+}
+
+/// What the keeper of flows reports.
+fn kept(registry: &Registry) -> Reports<keeper::Counters> {
+    let mut reports = Reports::new(1);
+    let flows = registry.gauges("registered_flows", "Flows with registrations, by transport");
+    for (at, protocol) in PROTOCOLS.into_iter().enumerate() {
+        let gauge = flows.with(&[("transport", protocol.token())]);
+        reports.gauge(gauge, move |c: &keeper::Counters| c.registered.get(at).copied().unwrap_or(0));
+    }
+    reports.totals(
+        registry,
+        [
+            ("pings", "NAT pings sent", |c| c.pings),
+            ("pings_answered", "NAT pings answered with a message", |c| c.answered),
+            ("pings_unanswered", "NAT pings not answered by phones that do answer", |c| c.unanswered),
+            ("flows_lost", "Flows with registrations reported as lost", |c| c.lost),
+            ("flows_returned", "Lost flows that were heard of again", |c| c.returned),
+            ("flows_recovered", "Flows of the time before a restart", |c| c.recovered),
         ],
     );
     reports

@@ -52,7 +52,7 @@ impl Keeper {
         }
         self.news.what = Some(what);
         self.news.due.get_or_insert(now + GATHER);
-        self.news.tokens.extend(self.settings.keys.mint_all(flow).map(Bytes::from));
+        self.news.tokens.extend(self.settings.keys.mint_all(*flow).map(Bytes::from));
         self.news.aors.extend(aors.iter().map(|aor| aor.as_str().to_owned()));
     }
 
@@ -81,7 +81,7 @@ impl Keeper {
     pub(crate) fn tell_lost(&mut self, core: PeerId) {
         let keys = &self.settings.keys;
         let tokens: Vec<Bytes> =
-            self.registered.lost().flat_map(|flow| keys.mint_all(&flow).map(Bytes::from)).collect();
+            self.registered.lost().flat_map(|flow| keys.mint_all(flow).map(Bytes::from)).collect();
         for portion in tokens.chunks(MOST) {
             let frame = frame(What::Unanswered, portion.to_vec(), Vec::new());
             self.out.push_back(Output::ToCore(core, frame));

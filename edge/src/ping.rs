@@ -31,14 +31,14 @@ pub enum NatPing {
 }
 
 impl FromStr for NatPing {
-    type Err = String;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "off" => Ok(Self::Off),
             "udp" => Ok(Self::Udp),
             "options" => Ok(Self::Options),
-            _ => Err(format!("`{text}` is none of off, udp, options")),
+            _ => Err("off, udp or options expected"),
         }
     }
 }
@@ -146,9 +146,10 @@ mod tests {
     fn an_options_ping_is_a_request_that_its_answer_leads_back_from() {
         let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), "198.51.100.1:40000".parse().unwrap());
         let mut composer = Composer::new(&settings(), 0xbeef);
-        let id = PingId { flow: 7, round: 4_294_967_295 };
+        let id = PingId { flow: 7, round: 2_147_483_647 };
         let bytes = composer.options(&flow, b"sip:alice@10.0.0.1:5060;transport=udp", id, &settings());
-        let Ok(sip::Message::Request(request)) = sip::parse::message(bytes.clone(), &Default::default()) else {
+        let Ok(sip::Message::Request(request)) = sip::parse::message(bytes.clone(), &Default::default())
+        else {
             panic!("{}", String::from_utf8_lossy(&bytes));
         };
         assert_eq!(request.method, sip::Method::Options);
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(request.to().unwrap().uri, "sip:alice@10.0.0.1:5060;transport=udp");
         assert_eq!(request.to_tag(), None);
         assert_eq!(request.from().unwrap().uri, "sip:ping@edge-1");
-        assert_eq!(request.cseq().unwrap().number, 4_294_967_295);
+        assert_eq!(request.cseq().unwrap().number, 2_147_483_647);
         let via = request.top_via().unwrap();
         assert_eq!((via.sent_by, via.rport()), ("192.0.2.1:5060", Some(None)));
         let answer = sip::Response::to(&request, sip::StatusCode::new(405), Some("x")).encode();
@@ -170,6 +171,6 @@ mod tests {
         for mode in [NatPing::Off, NatPing::Udp, NatPing::Options] {
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }
-        assert!("icmp".parse::<NatPing>().unwrap_err().contains("icmp"));
+        assert!("icmp".parse::<NatPing>().is_err());
     }
 }

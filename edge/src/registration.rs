@@ -5,7 +5,7 @@
 //! interval of the NAT pings, since it is the NAT that has to be kept; over a stream it is `EDGE_FLOW_TIMER`.
 
 use bytes::Bytes;
-use sip::{Contact, Contacts, Method, Name, Request, Response, Via};
+use sip::{Contact, Contacts, Method, Name, Request, Response, via};
 use transaction::ServerId;
 use transport::Flow;
 
@@ -94,30 +94,9 @@ fn is_same(own: &Contact<'_>, listed: &Contact<'_>) -> bool {
 /// RFC 6223 §4.4: the `keep` of the UA in front of us gets its value on the way in, and so every answer has it that
 /// repeats the Via. Whoever calls has checked that the edge stays on the route (§4.4, last paragraph).
 pub(crate) fn accept_keep(request: &mut Request, flow: &Flow, settings: &Settings) {
-    let Some(seconds) = settings.keep_alive.on(flow) else { return };
-    let Some(value) = request.headers.top(Name::Via).and_then(|value| with_keep(value, seconds)) else { return };
-    request.headers.replace_top(Name::Via, value);
-}
-
-/// The Via with a value for its `keep`; `None` when it has no `keep`, or one that somebody has answered.
-fn with_keep(value: &[u8], seconds: u32) -> Option<Bytes> {
-    let via = Via::parse(value).ok()?;
-    if via.params.get("keep")?.is_some() {
-        return None;
+    if let Some(seconds) = settings.keep_alive.on(flow) {
+        via::answer_keep(request, seconds);
     }
-    let head = value.len().checked_sub(via.params.as_str().len())?;
-    let mut text = String::from(std::str::from_utf8(value.get(..head)?).ok()?);
-    for (name, value) in via.params.iter() {
-        text.push(';');
-        text.push_str(name);
-        if name.eq_ignore_ascii_case("keep") {
-            text.push_str(&format!("={seconds}"));
-        } else if let Some(value) = value {
-            text.push('=');
-            text.push_str(value);
-        }
-    }
-    Some(text.into())
 }
 
 #[cfg(test)]

@@ -12,14 +12,17 @@ use node::shard::{self, Inbox};
 use node::shutdown::{self, Reloads, Shutdown};
 use node::{clock, runtime};
 use proto::Hello;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinHandle;
 use transaction::Timers;
 use transport::token::Keys;
 use transport::{CertificatePart, Transport};
 
 use crate::config::{Config, PREFIX};
-use crate::driver::Driver;
+use crate::driver::{Driver, KeeperDriver};
 use crate::engine::{Edge, Input};
 use crate::events::Intake;
+use crate::keeper::{self, Keeper};
 use crate::metrics::{self, Meter};
 use crate::settings::Settings;
 
@@ -44,16 +47,18 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
 
     let (inboxes, receivers): (Vec<Inbox<Input>>, Vec<_>) =
         (0..workers).map(|_| shard::inbox(config.queue)).unzip();
+    let (keeper, kept) = shard::inbox(config.queue);
     let intake = Arc::new(Intake {
         inboxes,
+        keeper: keeper.clone(),
         meter: Arc::clone(&meter),
         limits: sip::parse::Limits::default(),
         linked,
         transport: OnceLock::new(),
         links: OnceLock::new(),
     });
-    let transport = bind(&config, &intake).await?;
-    let _ = intake.transport.set(transport.clone());
+    let epoch = epoch();
+    let transport = bind(&config, &intake, epoch).await?;
     metrics::observe(&registry, &transport);
     let links = dial(&config, &settings(&config, &keys, &transport), &intake)?;
     let _ = intake.links.set(links.clone());
@@ -64,13 +69,17 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             Edge::new(settings(&config, &keys, &transport), Timers::default(), shard::seed(seed, shard));
         let (transport, links, inbox, meter) =
             (transport.clone(), links.clone(), inbox.clone(), Arc::clone(&meter));
-        let driver = Driver { transport, links, inbox, meter, shard };
+        let driver = Driver { transport, links, inbox, keeper: keeper.clone(), meter, shard };
         let stop = shutdown.clone();
         let run =
             async move { shard::run(engine, receiver, driver, async move { stop.stopped().await }).await };
         shards.push(tokio::spawn(async move { drop(run.await) }));
     }
-    tokio::spawn(report(intake.inboxes.clone()));
+    let settings = settings(&config, &keys, &transport);
+    let engine = Keeper::new(settings, config.pings(), epoch, clock::seed(), clock::now());
+    let hands = (transport.clone(), links.clone());
+    shards.push(keep(engine, config.silence(), &intake, kept, hands, shutdown.clone()));
+    tokio::spawn(report(intake.inboxes.clone(), keeper));
     tokio::spawn(reload(reloads, transport.clone(), shutdown.clone()));
     tracing::info!(edge = config.name, admin = %admin.address(), "edge is up");
 
@@ -89,19 +98,36 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Starts the keeper of flows, beside the shards.
+fn keep(
+    engine: Keeper,
+    silence: Duration,
+    intake: &Intake,
+    inbox: Receiver<keeper::Input>,
+    (transport, links): (Transport, Links),
+    shutdown: Shutdown,
+) -> JoinHandle<()> {
+    let meter = Arc::clone(&intake.meter);
+    let driver = KeeperDriver { transport, links, inbox: intake.keeper.clone(), meter, silence };
+    tokio::spawn(async move {
+        drop(shard::run(engine, inbox, driver, async move { shutdown.stopped().await }).await);
+    })
+}
+
 /// What the engine is told about this edge.
 fn settings(config: &Config, keys: &Keys, transport: &Transport) -> Settings {
-    Settings::new(
+    let settings = Settings::new(
         config.name.clone(),
         config.advertise.clone(),
         transport.listeners(),
         &transport::interfaces(),
         config.trusted_peers.clone(),
         keys.clone(),
-    )
+    );
+    Settings { keep_alive: config.keep_alive(), ..settings }
 }
 
-async fn bind(config: &Config, intake: &Arc<Intake>) -> Result<Transport, Failure> {
+async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Transport, Failure> {
     let sockets = transport::Config {
         listen: config.listen.iter().map(|socket| socket.0).collect(),
         max_connections: config.max_connections,
@@ -112,10 +138,11 @@ async fn bind(config: &Config, intake: &Arc<Intake>) -> Result<Transport, Failur
         ..transport::Config::default()
     };
     let transport =
-        transport::bind(sockets, Arc::clone(intake), clock::now, epoch()).await.map_err(in_setting)?;
+        transport::bind(sockets, Arc::clone(intake), clock::now, epoch).await.map_err(in_setting)?;
     for listener in transport.listeners() {
         tracing::info!(%listener, "listening");
     }
+    let _ = intake.transport.set(transport.clone());
     Ok(transport)
 }
 
@@ -179,7 +206,7 @@ fn epoch() -> u32 {
 }
 
 /// Asks every engine for its counters, again and again.
-async fn report(inboxes: Vec<Inbox<Input>>) {
+async fn report(inboxes: Vec<Inbox<Input>>, keeper: Inbox<keeper::Input>) {
     let mut tick = tokio::time::interval(REPORT);
     loop {
         tick.tick().await;
@@ -187,5 +214,6 @@ async fn report(inboxes: Vec<Inbox<Input>>) {
             // A full inbox has more urgent things; the next tick comes.
             let _ = inbox.try_send(Input::Report);
         }
+        let _ = keeper.try_send(keeper::Input::Report);
     }
 }

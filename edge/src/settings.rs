@@ -8,6 +8,7 @@ use transport::token::Keys;
 use transport::{Flow, Listen};
 
 use crate::network::Network;
+use crate::registration::KeepAlive;
 
 /// Identity and policy of one edge, fixed while it runs.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub trusted: Vec<Network>,
     /// Keys of the flow tokens, the same on all edges.
     pub keys: Keys,
+    /// How often UAs are told to be heard; at first they are not.
+    pub keep_alive: KeepAlive,
 }
 
 impl Settings {
@@ -48,7 +51,8 @@ impl Settings {
                 }
             }
         }
-        Self { name, advertise, listeners, hosts, trusted, keys }
+        let keep_alive = KeepAlive::default();
+        Self { name, advertise, listeners, hosts, trusted, keys, keep_alive }
     }
 
     /// True for a URI whose host names this edge.

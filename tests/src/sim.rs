@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use core_registrar::engine::QueryId;
 use edge_proxy::engine::Edge;
+use edge_proxy::keeper::Pings;
 use location::{Answer, Memory, Query};
 use node::Engine as _;
 use transport::token::Keys;
@@ -21,6 +22,7 @@ use crate::net::{Dice, Network, Weather};
 use crate::oracle::{Node, Oracle, Wire};
 
 mod cluster;
+mod keepers;
 mod links;
 mod log;
 mod phones;
@@ -52,6 +54,8 @@ enum Event {
     Packet { wire: Wire, line: Option<(usize, usize)>, flow: transport::Flow },
     /// A frame arrives at the end of its link.
     Frame(Frame),
+    /// What is no SIP message arrives at the end of its link.
+    Notice(keepers::Notice),
     /// The link between an edge and a core comes up.
     LinkUp { edge: usize, core: usize, number: u64 },
     /// The edge notices that the link is lost.
@@ -101,6 +105,7 @@ pub struct Sim {
     log: Log,
     finished: bool,
     min_expires: u32,
+    pings: Pings,
 }
 
 impl Sim {
@@ -134,6 +139,7 @@ impl Sim {
             log: Log::default(),
             finished: false,
             min_expires: 60,
+            pings: keepers::no_pings(),
         };
         sim.build(topology);
         sim
@@ -233,9 +239,10 @@ impl Sim {
         let queue = self.queue.keys().next().map(|(at, _)| *at);
         let since = |due: Instant| due.saturating_duration_since(self.base);
         let edges = self.edges.iter().filter_map(|edge| edge.engine.as_ref()?.poll_timeout()).map(since);
+        let keepers = self.edges.iter().filter_map(|edge| edge.keeper.as_ref()?.poll_timeout()).map(since);
         let cores = self.cores.iter().filter_map(|core| core.engine.as_ref()?.poll_timeout()).map(since);
         let phones = self.phones.iter().filter_map(|phone| phone.ua.next_timeout());
-        queue.into_iter().chain(edges).chain(cores).chain(phones).min()
+        queue.into_iter().chain(edges).chain(keepers).chain(cores).chain(phones).min()
     }
 
     /// One event, and every deadline of that time.
@@ -248,6 +255,7 @@ impl Sim {
         }
         for edge in 0..self.edges.len() {
             self.time_edge(edge);
+            self.time_keeper(edge);
         }
         for core in 0..self.cores.len() {
             self.time_core(core);
@@ -268,6 +276,7 @@ impl Sim {
         match event {
             Event::Packet { wire, line, flow } => self.packet_arrives(&wire, line, flow),
             Event::Frame(frame) => self.frame_arrives(frame),
+            Event::Notice(notice) => self.notice_arrives(notice),
             Event::LinkUp { edge, core, number } => self.link_up(edge, core, number),
             Event::LostAtEdge { edge, core, watch } => self.lost_at_edge(edge, core, watch),
             Event::LostAtCore { edge, core, watch } => self.lost_at_core(edge, core, watch),

@@ -42,13 +42,18 @@ impl<C: Default + Clone> Reports<C> {
         }
     }
 
+    /// A figure of the moment, for instance of a family of gauges.
+    pub fn gauge(&mut self, gauge: Gauge, read: impl Fn(&C) -> u64 + Send + Sync + 'static) {
+        self.gauges.push((gauge, Box::new(read)));
+    }
+
     /// Figures of the moment: name, help, value.
     pub fn gauges<const N: usize>(&mut self, registry: &Registry, all: [Figure<C>; N])
     where
         C: 'static,
     {
         for (name, help, read) in all {
-            self.gauges.push((registry.gauge(name, help), Box::new(read)));
+            self.gauge(registry.gauge(name, help), read);
         }
     }
 

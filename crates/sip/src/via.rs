@@ -161,6 +161,32 @@ fn stamped(value: &[u8], source: SocketAddr, force_rport: bool) -> Option<Bytes>
     Some(out.into())
 }
 
+/// RFC 6223 §4.4: gives the `keep` in the top Via of a request its value, the seconds within which its sender is to be
+/// heard. Nothing changes without a `keep`, or with one that has a value.
+pub fn answer_keep(request: &mut Request, seconds: u32) {
+    let kept = request.headers.top(Name::Via).and_then(|value| kept(trim(value), seconds));
+    if let Some(value) = kept {
+        request.headers.replace_top(Name::Via, value);
+    }
+}
+
+fn kept(value: &[u8], seconds: u32) -> Option<Bytes> {
+    let via = Via::parse(value).ok()?;
+    if via.params.get(KEEP)?.is_some() {
+        return None;
+    }
+    let head = value.len().checked_sub(via.params.as_str().len())?;
+    let mut out = Vec::with_capacity(value.len() + "=4294967295".len());
+    out.extend_from_slice(value.get(..head)?);
+    for item in via.params.items() {
+        out.extend_from_slice(item.raw.as_bytes());
+        if item.name.eq_ignore_ascii_case(KEEP) {
+            write!(out, "={seconds}").ok()?;
+        }
+    }
+    Some(out.into())
+}
+
 /// `SIP/2.0/T sent-by;branch=…` for our own hop.
 pub fn compose(transport: &str, sent_by: &str, branch: &str) -> Bytes {
     let parts = ["SIP/2.0/", transport, " ", sent_by, ";branch=", branch];
@@ -168,6 +194,9 @@ pub fn compose(transport: &str, sent_by: &str, branch: &str) -> Bytes {
     value.extend(parts);
     value.into()
 }
+
+/// RFC 6223 §4.1.
+const KEEP: &str = "keep";
 
 /// §8.1.1.7.
 const COOKIE: &str = "z9hG4bK";

@@ -72,11 +72,12 @@ impl Keys {
 
     /// The token of a flow.
     pub fn mint(&self, flow: &Flow) -> String {
-        let mut token = Buffer::default();
-        encode(flow, self.current.id, &mut token);
-        let mac = self.current.mac(token.filled());
-        token.put(&mac);
-        URL_SAFE_NO_PAD.encode(token.filled())
+        mint(&self.current, flow)
+    }
+
+    /// Its tokens by every key: all that it may be known by while a key is being replaced.
+    pub fn mint_all(&self, flow: Flow) -> impl Iterator<Item = String> {
+        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().map(move |key| mint(key, &flow))
     }
 
     /// The flow of a token that was minted with one of these keys. It says nothing about whether the flow is still there.
@@ -124,6 +125,14 @@ impl fmt::Debug for Keys {
             .field("previous", &self.previous.as_ref().map(|_| "***"))
             .finish()
     }
+}
+
+fn mint(key: &Key, flow: &Flow) -> String {
+    let mut token = Buffer::default();
+    encode(flow, key.id, &mut token);
+    let mac = key.mac(token.filled());
+    token.put(&mac);
+    URL_SAFE_NO_PAD.encode(token.filled())
 }
 
 /// One secret, ready for use, and the octet that tokens name it by.

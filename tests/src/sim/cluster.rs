@@ -7,6 +7,7 @@ use bytes::Bytes;
 use core_registrar::engine::{Core, QueryId};
 use core_registrar::keys::ClusterKeys;
 use core_registrar::{engine as core_engine, settings as core_settings};
+use edge_proxy::keeper::{self, Keeper};
 use edge_proxy::{engine as edge_engine, settings as edge_settings};
 use link::PeerId;
 use location::{Answer, Query};
@@ -41,6 +42,7 @@ pub(super) struct EdgeNode {
     pub(super) name: String,
     pub(super) address: SocketAddr,
     pub(super) engine: Option<EdgeEngine>,
+    pub(super) keeper: Option<Keeper>,
     pub(super) life: u64,
 }
 
@@ -57,7 +59,7 @@ impl Sim {
             let octet = u8::try_from(n + 1).unwrap_or(u8::MAX);
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, octet)), 5060);
             let name = format!("edge-{}", n + 1);
-            self.edges.push(EdgeNode { name, address, engine: None, life: 0 });
+            self.edges.push(EdgeNode { name, address, engine: None, keeper: None, life: 0 });
         }
         for n in 0..topology.cores {
             let name = format!("core-{}", n + 1);
@@ -78,16 +80,13 @@ impl Sim {
         let Some(node) = self.edges.get_mut(number) else { return };
         let listen = |protocol| Listen { protocol, addr: node.address };
         let listeners = vec![listen(Protocol::Udp), listen(Protocol::Tcp)];
-        let settings = edge_settings::Settings::new(
-            node.name.clone(),
-            None,
-            listeners,
-            &[],
-            Vec::new(),
-            self.keys.clone(),
-        );
-        node.engine = Some(EdgeEngine::new(settings, Timers::default(), seed));
+        let (name, keys) = (node.name.clone(), self.keys.clone());
+        let settings = || {
+            edge_settings::Settings::new(name.clone(), None, listeners.clone(), &[], Vec::new(), keys.clone())
+        };
+        node.engine = Some(EdgeEngine::new(settings(), Timers::default(), seed));
         node.life += 1;
+        self.start_keeper(number, settings());
         (0..self.cores.len()).for_each(|core| self.connect(number, core));
     }
 
@@ -137,7 +136,7 @@ impl Sim {
     /// Kills an edge (-9): its transactions and streams are gone, its UDP flows wait for its return.
     pub fn kill_edge(&mut self, edge: usize) {
         let Some(node) = self.edges.get_mut(edge).filter(|node| node.engine.is_some()) else { return };
-        node.engine = None;
+        (node.engine, node.keeper) = (None, None);
         self.log.note(self.now, format!("EP{} dies", edge + 1));
         self.oracle.broke(self.now, Some(Node::Edge(edge)));
         self.streams_die(edge);
@@ -247,6 +246,9 @@ impl Sim {
             return;
         }
         self.oracle.arrived(self.now, wire);
+        if self.is_pong(edge, flow, &wire.bytes) {
+            return;
+        }
         self.tell_edge(edge, edge_engine::Input::FromUa { flow, message: parse(&wire.bytes) });
     }
 
@@ -291,6 +293,9 @@ impl Sim {
                     let core = index(core);
                     let wire = Wire::new(Node::Edge(edge), Node::Core(core), bytes);
                     self.send_frame(Frame { edge, core, number: 0, upwards: true, lane, wire, source });
+                }
+                edge_engine::Output::Registered(it) => {
+                    self.tell_keeper(edge, keeper::Input::Registered(it));
                 }
                 edge_engine::Output::Report(_) => {}
             }
@@ -405,7 +410,7 @@ impl Sim {
         }
     }
 
-    fn edge_sends(&mut self, edge: usize, flow: Flow, bytes: Bytes) {
+    pub(super) fn edge_sends(&mut self, edge: usize, flow: Flow, bytes: Bytes) {
         let Some((phone, line)) = self.line_of(edge, &flow) else {
             self.fail(&format!("EP{} sends to nobody on {flow:?}", edge + 1));
         };
@@ -423,6 +428,6 @@ pub(super) fn peer(node: usize) -> PeerId {
     PeerId(u32::try_from(node).expect("a simulation has few nodes"))
 }
 
-fn index(peer: PeerId) -> usize {
+pub(super) fn index(peer: PeerId) -> usize {
     usize::try_from(peer.0).expect("made from an index")
 }

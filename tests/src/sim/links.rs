@@ -5,7 +5,7 @@
 //! new `Up`.
 
 use core_registrar::engine as core_engine;
-use edge_proxy::engine as edge_engine;
+use edge_proxy::{engine as edge_engine, keeper};
 use transport::Flow;
 
 use super::cluster::peer;
@@ -111,7 +111,8 @@ impl Sim {
         let (name, edge_name) = (core_node.name.clone(), edge_node.name.clone());
         let advertised = vec![edge_node.address.to_string(), edge_node.address.ip().to_string()];
         if edge_up {
-            self.tell_edge(edge, edge_engine::Input::CoreDown(peer(core)));
+            let input = edge_engine::Input::CoreDown(peer(core));
+            self.tell_both(edge, input, keeper::Input::CoreDown(peer(core)));
         }
         if core_up {
             self.tell_core(core, core_engine::Input::EdgeDown(peer(edge)));
@@ -121,7 +122,8 @@ impl Sim {
             link.watch += 1;
         }
         self.tell_core(core, core_engine::Input::EdgeUp { edge: peer(edge), name: edge_name, advertised });
-        self.tell_edge(edge, edge_engine::Input::CoreUp { core: peer(core), name, weight: 1 });
+        let input = edge_engine::Input::CoreUp { core: peer(core), name, weight: 1 };
+        self.tell_both(edge, input, keeper::Input::CoreUp(peer(core)));
     }
 
     pub(super) fn lost_at_edge(&mut self, edge: usize, core: usize, watch: u64) {
@@ -129,7 +131,8 @@ impl Sim {
         if link.watch == watch && link.edge_up {
             link.edge_up = false;
             self.log.note(self.now, format!("EP{} notices that core{} is lost", edge + 1, core + 1));
-            self.tell_edge(edge, edge_engine::Input::CoreDown(peer(core)));
+            let input = edge_engine::Input::CoreDown(peer(core));
+            self.tell_both(edge, input, keeper::Input::CoreDown(peer(core)));
         }
     }
 

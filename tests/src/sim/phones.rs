@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge_proxy::engine::Input;
+use edge_proxy::keeper;
 use location::{Credentials, User};
 use transport::{Flow, Protocol};
 
@@ -112,7 +113,7 @@ impl Sim {
     /// One more line of a phone; gives its number.
     pub fn add_line(&mut self, phone: usize, edge: usize, protocol: Protocol) -> usize {
         let local = self.edge_address(edge);
-        let flow = self.new_flow(phone, local, protocol);
+        let flow = self.new_flow(phone, edge, local, protocol);
         let Some(phone_) = self.phones.get_mut(phone) else { return 0 };
         phone_.lines.push(Line { edge, flow, is_open: true });
         let line = phone_.ua.add_line(local.to_string(), protocol.is_reliable());
@@ -130,7 +131,7 @@ impl Sim {
         else {
             return;
         };
-        let flow = self.new_flow(phone, self.edge_address(edge), protocol);
+        let flow = self.new_flow(phone, edge, self.edge_address(edge), protocol);
         if let Some(line) = self.phones.get_mut(phone).and_then(|phone| phone.lines.get_mut(line)) {
             (line.flow, line.is_open) = (flow, true);
         }
@@ -144,13 +145,14 @@ impl Sim {
         }
     }
 
-    fn new_flow(&mut self, phone: usize, local: SocketAddr, protocol: Protocol) -> Flow {
+    fn new_flow(&mut self, phone: usize, edge: usize, local: SocketAddr, protocol: Protocol) -> Flow {
         let remote = self.phones.get(phone).expect("the script has made it").public;
         if !protocol.is_reliable() {
             return Flow::udp(local, remote);
         }
         self.connections += 1;
-        Flow { protocol, local, remote, connection: self.connections }
+        let connection = u64::from(self.epoch(edge)) << 32 | self.connections;
+        Flow { protocol, local, remote, connection }
     }
 
     fn flow_opens(&mut self, edge: usize, flow: Flow) {
@@ -176,7 +178,7 @@ impl Sim {
 
     pub(super) fn flow_lost(&mut self, edge: usize, life: u64, flow: Flow) {
         if self.edges.get(edge).is_some_and(|node| node.life == life) {
-            self.tell_edge(edge, Input::FlowDown(flow));
+            self.tell_both(edge, Input::FlowDown(flow), keeper::Input::FlowDown(flow));
         }
     }
 
