@@ -112,9 +112,10 @@ impl Sim {
         true
     }
 
-    /// Tells this start of an edge from the others.
+    /// Tells this start of an edge from the others, and from those of other edges.
     pub(super) fn epoch(&self, edge: usize) -> u32 {
-        self.edges.get(edge).map_or(0, |node| u32::try_from(node.life).expect("an edge starts seldom"))
+        let life = self.edges.get(edge).map_or(0, |node| node.life);
+        u32::try_from(life << 8 | edge as u64).expect("an edge starts seldom")
     }
 
     fn notice(&mut self, edge: usize, core: usize, upwards: bool, kind: Kind) {
