@@ -52,7 +52,7 @@ impl<S: LocationStore> Snapshots<S> {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, edge = question.edge, "cannot read the flows of an edge")
+                    tracing::warn!(%error, edge = question.edge, "cannot read the flows of an edge");
                 }
             }
             drop(permit);

@@ -119,7 +119,7 @@ impl transport::Sink for Intake {
                 }
                 // One that finds no room counts as not answered, as if the network had lost it.
                 Event::Pong { flow, ping } => {
-                    _ = self.keeper.try_send(keeper::Input::Answered { flow, ping })
+                    let _ = self.keeper.try_send(keeper::Input::Answered { flow, ping });
                 }
             }
         }

@@ -112,7 +112,9 @@ fn stream(protocol: Protocol, epoch: u32) -> Flow {
 /// Tokens of all FlowDown frames.
 fn down(outputs: &[Output]) -> Vec<Bytes> {
     let tokens = |output: &Output| match output {
-        Output::ToCore(CORE, Kind::FlowDown(down)) => [&[down.token.clone()], &down.more[..]].concat(),
+        Output::ToCore(CORE, Kind::FlowDown(down)) => {
+            [std::slice::from_ref(&down.token), &down.more].concat()
+        }
         _ => Vec::new(),
     };
     outputs.iter().flat_map(tokens).collect()

@@ -143,7 +143,7 @@ impl Sim {
         let Notice { edge, core, kind, .. } = notice;
         match kind {
             Kind::FlowDown(down) => {
-                let tokens = [&[down.token], &down.more[..]].concat();
+                let tokens = [&[down.token][..], &down.more].concat();
                 self.log.note(self.now, format!("EP{} has lost {} flows", edge + 1, tokens.len()));
                 self.tell_core(core, core_engine::Input::FlowsDown { edge: peer(edge), tokens });
             }
