@@ -63,9 +63,16 @@ const HARMLESS: [&str; 12] = [
 const AMBIENT: [&str; 4] = ["compile-time-rng", "getrandom", "os_rng", "runtime-rng"];
 
 /// Sources that are stepped, too, in packages that are not: each is a file with what lies in the folder of its name.
-const STEPPED: [&str; 8] = [
+const STEPPED: [&str; 15] = [
     "edge/src/engine",
     "edge/src/access",
+    "edge/src/keeper",
+    "edge/src/news",
+    "edge/src/ping",
+    "edge/src/recovery",
+    "edge/src/registered",
+    "edge/src/registration",
+    "core/src/flows",
     "core/src/engine",
     "core/src/register",
     "core/src/calls",
