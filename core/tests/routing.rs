@@ -17,6 +17,7 @@ fn settings() -> Settings {
         algorithms: vec![Algorithm::Sha256],
         call_auth: true,
         policy: Policy::default(),
+        reg_watchers: [].into(),
     }
 }
 
