@@ -216,6 +216,13 @@ fn ends_the_subscription(status: StatusCode) -> bool {
     matches!(status.code(), 404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604)
 }
 
+/// The Contact of the notifier: the watched address itself, which any core serves. RFC 3261 §12.1.1: a sips URI for who
+/// has given one.
+pub(crate) fn contact(aor: &Aor, watcher: &Watcher) -> String {
+    let is_secure = watcher.target.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+    if is_secure { format!("<sips:{}@{}>", aor.user(), aor.domain()) } else { format!("<{aor}>") }
+}
+
 /// RFC 6665 §4.2.2 with RFC 3261 §12.2.1.1.
 fn request(aor: &Aor, news: &News) -> Request {
     let News { watcher, state, body } = news;
@@ -229,7 +236,7 @@ fn request(aor: &Aor, news: &News) -> Request {
     headers.append(Name::To, format!("{};tag={}", watcher.remote, watcher.remote_tag));
     headers.append(Name::CallId, Bytes::copy_from_slice(watcher.call_id.as_bytes()));
     headers.append(Name::CSeq, format!("{} NOTIFY", watcher.cseq));
-    headers.append(Name::Contact, format!("<{aor}>"));
+    headers.append(Name::Contact, contact(aor, watcher));
     headers.append(
         Name::Event,
         match &watcher.event_id {
@@ -251,4 +258,29 @@ fn request(aor: &Aor, news: &News) -> Request {
     let length = request.body.len().to_string();
     request.headers.append(Name::ContentLength, length);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_a_sips_contact_gets_one() {
+        let aor = Aor::parse("alice@example.com").unwrap();
+        for (target, expected) in [
+            ("sip:alice@192.0.2.1", "<sip:alice@example.com>"),
+            ("SIPS:alice@192.0.2.1", "<sips:alice@example.com>"),
+        ] {
+            let watcher = Watcher { target: target.to_owned(), ..Watcher::default() };
+            assert_eq!(contact(&aor, &watcher), expected);
+        }
+    }
+
+    #[test]
+    fn the_statuses_that_end_a_subscription_are_those_of_the_rfc() {
+        let ending: Vec<u16> =
+            (300..700).filter(|code| ends_the_subscription(StatusCode::new(*code))).collect();
+        // RFC 6665 §4.2.2, and 408 for Timer F.
+        assert_eq!(ending, [404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604]);
+    }
 }

@@ -14,6 +14,7 @@ use transaction::ServerId;
 
 use crate::auth::Role;
 use crate::engine::Core;
+use crate::notify::contact;
 use crate::pending::Pending;
 use crate::routing::NOT_FOUND;
 
@@ -150,7 +151,7 @@ impl Core {
         let mut response = Response::to(&it.request, StatusCode::OK, Some(&news.watcher.local_tag));
         let headers = &mut response.headers;
         headers.copy(&it.request.headers, Name::RecordRoute);
-        headers.append(Name::Contact, format!("<{}>", it.aor));
+        headers.append(Name::Contact, contact(&it.aor, &news.watcher));
         headers.append(Name::Expires, expires.to_string());
         headers.append(Name::AllowEvents, PACKAGE);
         self.respond(it.id, response, now);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use cluster_tests::net::{Dice, Weather};
 use cluster_tests::sim::{CallRef, DOMAIN, Sim, Topology};
-use cluster_tests::ua::{Answer, CallOptions, Contacts, Register};
+use cluster_tests::ua::{Answer, CallOptions, Contacts, Register, Subscribe};
 use rsip::Method;
+use sip::Aor;
 use transport::Protocol;
 
 /// What goes wrong in a schedule.
@@ -92,6 +93,12 @@ fn check_calm(sim: &Sim, seed: u64) {
         }
         for registration in &ua.registrations {
             assert_eq!(registration.status, Some(200), "seed {seed}: {registration:?}");
+        }
+        for subscription in &ua.subscriptions {
+            assert_eq!(subscription.status, Some(200), "seed {seed}: {subscription:?}");
+            let aor = Aor::parse(&ua.aor()).expect("a user of ours");
+            let registered = sim.store.record(&aor).bindings.into_iter().map(|binding| binding.contact);
+            assert_eq!(subscription.contacts(), registered.collect(), "seed {seed}: {subscription:?}");
         }
         for outcome in &ua.outcomes {
             assert!(outcome.status.is_some_and(|status| status < 500), "seed {seed}: {outcome:?}");
@@ -208,11 +215,25 @@ impl Script {
                 sim.order(phone, |ua| ua.register(everything));
             }
             75..80 => self.set_answer(sim, phone),
-            80..85 => {
+            80..83 => self.watch(sim, phone),
+            83..86 => {
                 let target = format!("sip:{}@{DOMAIN}", USERS[self.dice.index(USERS.len())]);
                 sim.order(phone, |ua| ua.ask(0, Method::Message, &target, CallOptions::default()));
             }
             _ => self.trouble(sim, phone),
+        }
+    }
+
+    /// Subscribes to the own registration, or refreshes that.
+    fn watch(&mut self, sim: &mut Sim, phone: usize) {
+        sim.reconnect_if_closed(phone, 0);
+        let known = sim.ua(phone).subscriptions.iter().position(|it| it.status == Some(200));
+        match known {
+            Some(number) => sim.order(phone, |ua| ua.resubscribe(number, 0, None)),
+            None => {
+                let target = format!("sip:{}@{DOMAIN}", self.phones[phone].0);
+                sim.order(phone, |ua| ua.subscribe(Subscribe::to(target)));
+            }
         }
     }
 

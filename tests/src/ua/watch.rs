@@ -1,5 +1,6 @@
 //! Subscriptions, the subscriber's side: RFC 6665 §4.1, for any event package.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rsip::{Headers, Method, Request};
@@ -74,6 +75,40 @@ pub struct Notified {
     pub state: String,
     /// The document.
     pub body: String,
+}
+
+impl Subscription {
+    /// The URIs of the contacts that its documents have told of, RFC 3680 §5.2: each document is one newer than the last.
+    ///
+    /// # Panics
+    ///
+    /// A document is missing, or is none.
+    pub fn contacts(&self) -> BTreeSet<String> {
+        let mut rows = BTreeMap::new();
+        for (version, notified) in self.notified.iter().filter(|it| !it.body.is_empty()).enumerate() {
+            let document = &notified.body;
+            assert!(
+                document.contains(&format!(" version=\"{version}\" ")),
+                "{version} is missing: {document}"
+            );
+            if document.contains(" state=\"full\">") {
+                rows.clear();
+            }
+            for contact in document.split("<contact ").skip(1) {
+                let between = |start: &str, end: &str| {
+                    let (_, rest) = contact.split_once(start).expect("every contact has it");
+                    rest.split(end).next().unwrap_or_default().to_owned()
+                };
+                let id = between("id=\"", "\"");
+                if between("state=\"", "\"") == "active" {
+                    rows.insert(id, between("<uri>", "</uri>"));
+                } else {
+                    rows.remove(&id);
+                }
+            }
+        }
+        rows.into_values().collect()
+    }
 }
 
 impl Ua {
