@@ -15,6 +15,7 @@ use registrar::notify::News;
 use registrar::{Record, UnixTime};
 use sip::Aor;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use transaction::Ids;
 
 use crate::engine::{Core, Input};
 use crate::pending::Pending;
@@ -60,9 +61,9 @@ const SWEEP_ROWS: u32 = 500;
 /// A store that takes longer is as good as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Looks for what is due for as long as the process lives. `random` says when it begins.
-pub(crate) async fn watch(store: Arc<Database>, inboxes: Vec<Inbox<Input>>, random: u64) {
-    let offset = Duration::from_millis(random % 1_000);
+/// Looks for what is due for as long as the process lives. It begins at a random moment.
+pub(crate) async fn watch(store: Arc<Database>, inboxes: Vec<Inbox<Input>>) {
+    let offset = Duration::from_millis(Ids::new(clock::seed()).u64() % 1_000);
     let mut round = interval_at((clock::now() + offset).into(), ROUND);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut count, mut is_behind) = (0_u32, false);

@@ -14,7 +14,7 @@ use node::shard::{self, Inbox};
 use node::shutdown::Shutdown;
 use node::{clock, runtime};
 use proto::{Drain, Hello, frame::Kind};
-use transaction::{Ids, Timers};
+use transaction::Timers;
 
 use crate::config::{Config, PREFIX};
 use crate::database;
@@ -64,8 +64,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let (database, store) = open(&config, &intake).await?;
     let usable = readiness.condition("database");
     tokio::spawn(database::watch(Arc::clone(&database), usable, Arc::clone(&meter)));
-    let random = Ids::new(clock::seed()).u64();
-    tokio::spawn(due::watch(Arc::clone(&database), intake.inboxes.clone(), random));
+    tokio::spawn(due::watch(Arc::clone(&database), intake.inboxes.clone()));
     let _ = intake.snapshots.set(Snapshots::new(Arc::clone(&database)));
     let links = accept(&config, &keys, &intake)?;
     let _ = intake.links.set(links.clone());
