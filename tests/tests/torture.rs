@@ -1,5 +1,5 @@
 //! The torture messages of RFC 4475 and RFC 5118 against a running cluster: every one is answered as its RFC asks, or
-//! dropped and counted, and a good request behind it is served.
+//! dropped and counted, and a good request behind it is served; and what is valid arrives as it was sent (`forwarded`).
 //!
 //! The messages and what becomes of them are those of the parser's own test. When `SIP_TORTURE_RFC4475` is the path of
 //! the text of RFC 4475, the originals of its Appendix A are sent, too.
@@ -12,6 +12,9 @@ mod torture {
     pub(crate) mod table;
 }
 
+#[path = "torture/forwarded.rs"]
+mod forwarded;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -19,29 +22,88 @@ use std::path::Path;
 use bytes::Bytes;
 use cluster_tests::cluster::{Binaries, Cluster, DOMAIN, Node, Plan, Problem, poll};
 use cluster_tests::raw::{Datagrams, LIMIT, final_status, over_stream};
+use forwarded::{Letter, Village};
 use torture::archive;
 use torture::table::{RFC_4475, RFC_5118, Row, Verdict, Way};
+use transport::Protocol;
 
 #[test]
 fn every_message_of_the_corpus_is_survived() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sip/tests/torture");
-    let messages = RFC_4475.iter().chain(RFC_5118).map(|row| {
-        let path = corpus.join(row.name).with_extension("dat");
-        (row, fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into())
-    });
-    run(&messages.collect::<Vec<_>>());
+    run(&corpus());
 }
 
 #[test]
 fn every_original_of_rfc_4475_is_survived() {
+    if let Some(originals) = originals() {
+        run(&originals);
+    }
+}
+
+#[test]
+fn what_is_valid_in_the_corpus_arrives_as_it_was_sent() {
+    arrive(&corpus());
+}
+
+#[test]
+fn what_is_valid_in_rfc_4475_arrives_as_it_was_sent() {
+    if let Some(originals) = originals() {
+        arrive(&originals);
+    }
+}
+
+/// Our own messages.
+fn corpus() -> Vec<(&'static Row, Bytes)> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sip/tests/torture");
+    let read = |row: &'static Row| {
+        let path = corpus.join(row.name).with_extension("dat");
+        (row, fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into())
+    };
+    RFC_4475.iter().chain(RFC_5118).map(read).collect()
+}
+
+/// Those of the RFC, if its text is there.
+fn originals() -> Option<Vec<(&'static Row, Bytes)>> {
     let Some(text) = std::env::var_os("SIP_TORTURE_RFC4475") else {
         archive::announce("SIP_TORTURE_RFC4475 is unset: the RFC's own archive is not sent to a cluster");
-        return;
+        return None;
     };
     let text = fs::read_to_string(&text).expect("the text of RFC 4475");
     let mut originals = archive::unpack(&text);
-    let messages = RFC_4475.iter().map(|row| (row, originals.remove(row.name).expect(row.name)));
-    run(&messages.collect::<Vec<_>>());
+    Some(RFC_4475.iter().map(|row| (row, originals.remove(row.name).expect(row.name))).collect())
+}
+
+/// Every accepted message that a proxy forwards, over UDP and over TCP.
+fn arrive(messages: &[(&Row, Bytes)]) {
+    let runtime = node::runtime::build(1).expect("a runtime");
+    let result = runtime.block_on(async {
+        let mut seen = BTreeSet::new();
+        let accepted = messages.iter().filter(|(row, _)| matches!(row.verdict, Verdict::Accepted(_)));
+        let letters = accepted.map(|(row, message)| (row.name, with_own_branch(row, message, &mut seen)));
+        let letters: Vec<_> = letters
+            .collect::<Vec<_>>()
+            .iter()
+            .filter_map(|(name, message)| Letter::of(name, message))
+            .collect();
+        assert!(letters.len() >= 13, "only {} are forwarded", letters.len());
+        let village = Village::of(&letters).await?;
+        let mut wrong = Vec::new();
+        for letter in &letters {
+            for protocol in [Protocol::Udp, Protocol::Tcp] {
+                // §20.14: without a Content-Length nothing is a message on a stream.
+                if (letter.name, protocol) == ("inv2543", Protocol::Tcp) {
+                    continue;
+                }
+                if let Err(problem) = village.delivers(letter, protocol).await {
+                    wrong.push(format!("{} over {protocol}: {problem}", letter.name));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        village.ends().await
+    });
+    if let Err(problem) = result {
+        panic!("{problem}");
+    }
 }
 
 /// What the cluster has to do with a message.
