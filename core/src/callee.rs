@@ -5,11 +5,12 @@ use proxy::target::Target;
 use registrar::gruu::{self, Gruu};
 use registrar::select::{self, Candidate};
 use registrar::{Record, UnixTime};
-use sip::{Aor, Reject, Request, StatusCode, Uri};
+use sip::{Aor, Name, NameAddr, Reject, Request, StatusCode, Uri};
 
 use crate::gruu::{Temporary, open};
 use crate::keys::ClusterKeys;
 use crate::routing::{NOT_FOUND, UNAVAILABLE};
+use crate::settings::Settings;
 use crate::sips;
 
 /// An address-of-record of ours, and who of those that registered there.
@@ -95,6 +96,30 @@ impl Callee {
             Who::Temporary(_) => Some(NOT_FOUND),
             Who::RemoteTarget => Some(UNAVAILABLE),
         }
+    }
+}
+
+/// RFC 5627 §6.2: the contact of a proven caller is no GRUU of somebody else.
+///
+/// Record-routing, the other matter of that section, is the edges': each of them stands in every dialog.
+///
+/// # Errors
+///
+/// 403.
+pub fn check_contact(request: &Request, caller: &Aor, settings: &Settings) -> Result<(), Reject> {
+    let Some(contact) = request.headers.top(Name::Contact).map(NameAddr::parse).and_then(Result::ok) else {
+        return Ok(());
+    };
+    let Ok(uri) = contact.parsed_uri() else { return Ok(()) };
+    if !uri.is_sip() || !settings.serves(&uri) {
+        return Ok(());
+    }
+    match Callee::of_gruu(&uri, &settings.keys) {
+        Ok(Some(owner)) if owner.aor != *caller => {
+            Err(Reject::new(StatusCode::new(403)).because("Not Your Contact"))
+        }
+        // One that nobody has given out is not valid, and so nobody's.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -11,8 +11,8 @@ use registrar::Record;
 use sip::{Aor, Name, Reject, Request, Response, StatusCode};
 use transaction::ServerId;
 
-use crate::auth::Role;
-use crate::callee::{Callee, Who};
+use crate::auth::{Claim, Moment, Role};
+use crate::callee::{self, Callee, Who};
 use crate::edges::Way;
 use crate::engine::Core;
 use crate::in_dialog::Detour;
@@ -27,8 +27,10 @@ use crate::sips;
 pub(crate) struct Call {
     id: ServerId,
     callee: Callee,
-    /// Who must be proven to be the caller, if anybody.
-    caller: Option<Aor>,
+    /// Who must be proven to be the caller, if anybody, and by what.
+    caller: Option<(Aor, Claim)>,
+    /// The caller has not proven to be one of ours, although this method is challenged.
+    is_stranger: bool,
     /// Inside a dialog: the way that the Route still offers when the store does not answer.
     by_route: Option<Target>,
     /// The callee has no binding; is there such a user at all?
@@ -45,7 +47,7 @@ impl Core {
         loop_hash: u64,
         now: Instant,
     ) {
-        let claimed = self.caller(&request).and_then(|caller| match caller {
+        let claimed = self.caller(&request, &callee).and_then(|caller| match caller {
             Some(caller) => {
                 let at = self.moment(now);
                 let claim = self.auth.claim(&request, Role::Proxy, &caller, at)?;
@@ -53,25 +55,23 @@ impl Core {
             }
             None => Ok(None),
         });
-        let claimed = match claimed {
-            Ok(claimed) => claimed,
+        let caller = match claimed {
+            Ok(caller) => caller,
             Err(reject) => {
                 self.counters.challenge(reject.status);
                 return self.reject(id, &request, &reject, now);
             }
         };
+        let is_stranger = caller.is_none() && self.settings.challenged.includes(&request.method);
         let mut request = request;
         let by_route = self.by_route(&request);
         // A Route that an outsider composed for a new request is not ours to follow, nor is its proof (§22.3).
         request.headers.remove(Name::Route);
         let response = self.context(request);
         self.open(id, response, loop_hash, Detour::None);
-        let (caller, user) = match claimed {
-            Some((caller, user)) => (Some(caller), Some(user)),
-            None => (None, None),
-        };
+        let user = caller.as_ref().map(|(_, claim)| claim.user.clone());
         let query = Query::Lookup { aor: callee.aor.clone(), user };
-        let call = Call { id, callee, caller, by_route, looking_for_user: false };
+        let call = Call { id, callee, caller, is_stranger, by_route, looking_for_user: false };
         self.ask(query, Pending::Call(Box::new(call)));
     }
 
@@ -84,8 +84,13 @@ impl Core {
     }
 
     /// Who must prove to be the caller: the owner of a From address in one of our domains.
-    fn caller(&self, request: &Request) -> Result<Option<Aor>, Reject> {
-        if !self.settings.call_auth || request.to_tag().is_some() {
+    ///
+    /// Inside a dialog nobody is asked again: the tokens in its Route are ours. A To tag alone is easily written, so
+    /// without a Route, or towards an address-of-record (no dialog has it for its remote target), it counts for nothing.
+    fn caller(&self, request: &Request, callee: &Callee) -> Result<Option<Aor>, Reject> {
+        let is_inside =
+            request.to_tag().is_some() && callee.who != Who::Everybody && request.top_route().is_some();
+        if is_inside || !self.settings.challenged.includes(&request.method) {
             return Ok(None);
         }
         let from = request.from()?.parsed_uri()?;
@@ -178,15 +183,17 @@ impl Core {
         known: Option<&location::Credentials>,
         now: Instant,
     ) -> Result<(), Reject> {
-        let (Some(caller), Some(context)) = (&call.caller, self.contexts.get(&call.id)) else {
+        let (Some((caller, claim)), Some(context)) = (&call.caller, self.contexts.get(&call.id)) else {
             return Ok(());
         };
-        if self.auth.proves(context.response.request(), Role::Proxy, caller, known) {
-            return Ok(());
+        let at = Moment { unix: self.unix(now).0, random: self.layer.ids().u64() };
+        let request = context.response.request();
+        let proven = self.auth.prove(request, Role::Proxy, caller, claim, known, at);
+        if let Err(reject) = proven {
+            self.counters.auth_failures += 1;
+            return Err(reject);
         }
-        self.counters.auth_failures += 1;
-        let at = self.moment(now);
-        Err(self.auth.challenge(Role::Proxy, caller.domain(), at, false))
+        callee::check_contact(request, caller, &self.settings)
     }
 
     /// §16.5 and §16.6: the target set, and a branch for each of the first group. Statefully: §16.1.
@@ -204,9 +211,13 @@ impl Core {
             if let Some(status) = call.callee.missing() {
                 return self.refuse(call.id, &Reject::new(status), now);
             }
+            if call.is_stranger {
+                // §16.5 wants 480 for whoever is not there. Only our own users are told who does not exist at all.
+                return self.refuse(call.id, &Reject::new(routing::UNAVAILABLE), now);
+            }
             call.looking_for_user = true;
             let Callee { aor, .. } = &call.callee;
-            let callee = User { name: aor.user().to_owned(), realm: aor.domain().to_owned() };
+            let callee = User { name: aor.user_name().into_owned(), realm: aor.domain().to_owned() };
             return self.ask(Query::Credentials(callee), Pending::Call(call));
         }
         let mut targets = self.awake(targets, now);

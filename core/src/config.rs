@@ -7,12 +7,12 @@ use std::str::FromStr;
 
 use node::config::{ConfigError, Secret, Span, host_name};
 use registrar::Policy;
-use sip::Aor;
 use sip::digest::Algorithm;
+use sip::{Aor, Method};
 
 use crate::database::DatabaseUrl;
 use crate::keys::ClusterKeys;
-use crate::settings::Settings;
+use crate::settings::{Challenged, Settings};
 
 /// Prefix of the variables.
 pub const PREFIX: &str = "CORE_";
@@ -44,8 +44,8 @@ node::settings! {
         auth_nonce_lifetime: Span = Span::from_secs(300),
         /// Digest algorithms offered, the preferred one first: `SHA-256`, `MD5`.
         auth_algorithms: Vec<DigestAlgorithm> = vec![DigestAlgorithm(Algorithm::Sha256), DigestAlgorithm(Algorithm::Md5)],
-        /// Whether requests from users of our domains are challenged (407). REGISTER always is.
-        auth_calls: bool = true,
+        /// Methods whose requests from users of our domains are challenged (407): names, `all`, or `none`. REGISTER always is.
+        auth_methods: Vec<AuthMethods> = vec![AuthMethods::All],
         /// Shortest expiry of a binding; less is refused with 423.
         register_min_expires: Span = Span::from_secs(60),
         /// Expiry of a binding whose REGISTER asks for none.
@@ -96,6 +96,12 @@ impl Config {
         if self.domains.iter().all(|domain| domain.trim().is_empty()) {
             return wrong("DOMAINS", "at least one domain is needed");
         }
+        if self.auth_methods.is_empty()
+            || self.auth_methods.len() > 1
+                && self.auth_methods.iter().any(|it| !matches!(it, AuthMethods::Method(_)))
+        {
+            return wrong("AUTH_METHODS", "names of methods are expected, or `all`, or `none`");
+        }
         if self.auth_algorithms.is_empty() {
             return wrong("AUTH_ALGORITHMS", "at least one algorithm is needed");
         }
@@ -119,6 +125,17 @@ impl Config {
         self.keys([0; 32]).map(drop)
     }
 
+    fn challenged(&self) -> Challenged {
+        let methods = self.auth_methods.iter().filter_map(|it| match it {
+            AuthMethods::Method(method) => Some(method.clone()),
+            AuthMethods::All | AuthMethods::None => None,
+        });
+        match self.auth_methods[..] {
+            [AuthMethods::All] => Challenged::All,
+            _ => Challenged::Only(methods.collect()),
+        }
+    }
+
     /// What the engine is told.
     pub(crate) fn settings(&self, keys: ClusterKeys) -> Settings {
         let seconds = |span: Span| u32::try_from(span.secs()).unwrap_or(u32::MAX);
@@ -128,7 +145,7 @@ impl Config {
             keys,
             nonce_lifetime: self.auth_nonce_lifetime.secs(),
             algorithms: self.auth_algorithms.iter().map(|algorithm| algorithm.0).collect(),
-            call_auth: self.auth_calls,
+            challenged: self.challenged(),
             policy: Policy {
                 min_expires: seconds(self.register_min_expires),
                 default_expires: seconds(self.register_default_expires),
@@ -180,6 +197,48 @@ impl fmt::Display for Watching {
 
 node::setting!(Watching);
 
+/// Part of the list of methods that are challenged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthMethods {
+    /// `all`
+    All,
+    /// `none`
+    None,
+    /// One of them.
+    Method(Method),
+}
+
+impl FromStr for AuthMethods {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => return Ok(Self::All),
+            "none" => return Ok(Self::None),
+            _ => {}
+        }
+        match Method::parse(text.as_bytes()) {
+            Some(Method::Register) => Err("REGISTER is challenged in any case"),
+            Some(Method::Ack | Method::Cancel) => Err("ACK and CANCEL cannot be challenged"),
+            // RFC 3261 §7.1: methods are case-sensitive; a small letter is a slip.
+            Some(method) if !text.bytes().any(|byte| byte.is_ascii_lowercase()) => Ok(Self::Method(method)),
+            Some(_) | None => Err("the name of a method in capitals, `all` or `none` is expected"),
+        }
+    }
+}
+
+impl fmt::Display for AuthMethods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::None => "none",
+            Self::Method(method) => method.as_str(),
+        })
+    }
+}
+
+node::setting!(AuthMethods);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +261,9 @@ mod tests {
             ("CORE_DATABASE_URL", "oracle:x"),
             ("CORE_DOMAINS", " "),
             ("CORE_AUTH_ALGORITHMS", "MD4"),
+            ("CORE_AUTH_METHODS", "INVITE,all"),
+            ("CORE_AUTH_METHODS", "invite"),
+            ("CORE_AUTH_METHODS", "INVITE,CANCEL"),
             ("CORE_REGISTER_MAX_EXPIRES", "10s"),
             ("CORE_REGISTER_MAX_CONTACTS", "0"),
             ("CORE_REGISTER_MAX_CONTACT", "5"),
@@ -210,6 +272,15 @@ mod tests {
         ] {
             assert_eq!(of(&[(name, value)]).unwrap_err().name, name, "{value}");
         }
+    }
+
+    #[test]
+    fn methods_are_named_or_all_or_none() {
+        let challenged = |text| of(&[("CORE_AUTH_METHODS", text)]).unwrap().challenged();
+        assert_eq!(of(&[]).unwrap().challenged(), Challenged::All);
+        assert_eq!(challenged("all"), Challenged::All);
+        assert_eq!(challenged("none"), Challenged::NONE);
+        assert_eq!(challenged("INVITE,MESSAGE"), Challenged::Only(vec![Method::Invite, Method::Message]));
     }
 
     #[test]

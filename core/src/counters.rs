@@ -14,6 +14,8 @@ pub struct Counters {
     pub challenges: u64,
     /// Credentials that did not fit.
     pub auth_failures: u64,
+    /// Digests computed to verify credentials: one for each claim, also of users that do not exist.
+    pub verifications: u64,
     /// REGISTERs acknowledged.
     pub registered: u64,
     /// Saves that another core overtook.

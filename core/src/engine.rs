@@ -151,7 +151,7 @@ impl Core {
         let mut ids = Ids::new(seed);
         let hasher = ahash::RandomState::with_seeds(ids.u64(), ids.u64(), ids.u64(), ids.u64());
         let nonces = Nonces::new(settings.keys.clone(), settings.nonce_lifetime, hasher.clone());
-        let auth = Auth::new(nonces, settings.algorithms.clone());
+        let auth = Auth::new(nonces, settings.algorithms.clone(), settings.domains.clone());
         let longest = Duration::from_secs(settings.policy.max_expires.into());
         Self {
             settings,
@@ -176,6 +176,7 @@ impl Core {
     /// What was counted so far, with the gauges of this moment.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
+        counters.verifications = self.auth.verifications();
         counters.transactions = self.layer.counts();
         counters.contexts = self.contexts.len() as u64;
         counters.queries = self.pending.len() as u64;

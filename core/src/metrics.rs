@@ -94,6 +94,7 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
         [
             ("challenges", "Requests challenged for credentials", |c| c.challenges),
             ("auth_failures", "Credentials that did not fit", |c| c.auth_failures),
+            ("verifications", "Digests computed to verify credentials", |c| c.verifications),
             ("registered", "REGISTERs acknowledged", |c| c.registered),
             ("conflicts", "Saves that another core overtook", |c| c.conflicts),
             ("subscribed", "SUBSCRIBEs to the registration state accepted", |c| c.subscribed),

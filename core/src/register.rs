@@ -5,13 +5,13 @@
 
 use std::time::Instant;
 
-use location::{Answer, Query, Save, User};
+use location::{Answer, Credentials, Query, Save};
 use registrar::notify::{self, News};
 use registrar::{Origin, Record, answer, apply, update};
-use sip::{Aor, Reject, Request, StatusCode};
+use sip::{Aor, Reject, Request};
 use transaction::ServerId;
 
-use crate::auth::Role;
+use crate::auth::{Claim, Moment, Proof, Role};
 use crate::engine::{Core, EdgeHop};
 use crate::gruu;
 use crate::pending::Pending;
@@ -22,7 +22,9 @@ pub(crate) struct Register {
     id: ServerId,
     request: Request,
     aor: Aor,
-    claim: User,
+    claim: Claim,
+    /// Set once the claim has proven to be right: a nonce count is used up only once, however often the record is read.
+    proof: Option<Proof>,
     edge: String,
     source: String,
     /// The next state, once it was sent to the store.
@@ -39,10 +41,7 @@ impl Core {
     /// §10.3 steps 1 to 4, up to the first question.
     pub(crate) fn register(&mut self, id: ServerId, request: Request, from: EdgeHop, now: Instant) {
         let at = self.moment(now);
-        let claimed = self.registered_aor(&request).and_then(|aor| {
-            let claim = self.auth.claim(&request, Role::Registrar, &aor, at)?;
-            Ok((aor, claim))
-        });
+        let claimed = self.examine(&request, at);
         let (aor, claim) = match claimed {
             Ok(claimed) => claimed,
             Err(reject) => {
@@ -52,20 +51,33 @@ impl Core {
         };
         let edge = self.edges.name(from.0).unwrap_or("").to_owned();
         let source = std::mem::take(&mut self.source);
-        let register =
-            Register { id, request, aor, claim, edge, source, saving: None, news: Vec::new(), rounds: 0 };
+        let register = Register {
+            id,
+            request,
+            aor,
+            claim,
+            proof: None,
+            edge,
+            source,
+            saving: None,
+            news: Vec::new(),
+            rounds: 0,
+        };
         self.load(Box::new(register));
     }
 
-    /// §10.3 step 5: the address-of-record in To, in a domain of ours (404 otherwise).
-    fn registered_aor(&self, request: &Request) -> Result<Aor, Reject> {
-        let aor = Aor::of(&request.to()?.parsed_uri()?)?;
-        if self.settings.owns(&aor) { Ok(aor) } else { Err(Reject::new(StatusCode::new(404))) }
+    /// §10.3 steps 1, 2, 5 and the half of step 3 that needs no password. Step 5 has to come before step 3: the domain in
+    /// To is the realm.
+    fn examine(&self, request: &Request, at: Moment) -> Result<(Aor, Claim), Reject> {
+        let aor = update::address_of_record(request, |domain| self.settings.domains.contains(domain))?;
+        update::check_require(request)?;
+        let claim = self.auth.claim(request, Role::Registrar, &aor, at)?;
+        Ok((aor, claim))
     }
 
     fn load(&mut self, mut register: Box<Register>) {
         register.rounds += 1;
-        let user = Some(register.claim.clone());
+        let user = register.proof.is_none().then(|| register.claim.user.clone());
         let query = Query::Load { aor: register.aor.clone(), user };
         self.ask(query, Pending::Register(register));
     }
@@ -74,14 +86,12 @@ impl Core {
     pub(crate) fn on_register_answer(&mut self, mut register: Box<Register>, answer: Answer, now: Instant) {
         match answer {
             Answer::Loaded { record, credentials, .. } => {
-                let known = credentials.flatten();
-                if self.auth.proves(&register.request, Role::Registrar, &register.aor, known.as_ref()) {
-                    self.apply(register, &record, now);
-                } else {
-                    self.counters.auth_failures += 1;
-                    let at = self.moment(now);
-                    let reject = self.auth.challenge(Role::Registrar, register.aor.domain(), at, false);
-                    self.reject(register.id, &register.request, &reject, now);
+                match self.prove_owner(&mut register, credentials.flatten().as_ref(), now) {
+                    Ok(()) => self.apply(register, &record, now),
+                    Err(reject) => {
+                        self.counters.auth_failures += 1;
+                        self.reject(register.id, &register.request, &reject, now);
+                    }
                 }
             }
             Answer::Saved { version } => {
@@ -99,6 +109,21 @@ impl Core {
                 self.reject(register.id, &register.request, &reject, now);
             }
         }
+    }
+
+    /// §10.3 steps 3 and 4.
+    fn prove_owner(
+        &mut self,
+        register: &mut Register,
+        known: Option<&Credentials>,
+        now: Instant,
+    ) -> Result<(), Reject> {
+        if register.proof.is_none() {
+            let at = self.moment(now);
+            let Register { request, aor, claim, .. } = register;
+            register.proof = Some(self.auth.prove(request, Role::Registrar, aor, claim, known, at)?);
+        }
+        Ok(())
     }
 
     /// §10.3 steps 6 and 7.
@@ -136,7 +161,10 @@ impl Core {
             let random = [ids.u64(), ids.u64()];
             gruu::mint(keys, &register.aor, instance, epoch, random)
         };
-        let response = answer::ok(&register.request, record, &register.aor, mint, &tag, unix);
+        let mut response = answer::ok(&register.request, record, &register.aor, mint, &tag, unix);
+        if let Some(info) = register.proof.as_ref().and_then(|proof| proof.info.clone()) {
+            response.headers.append_named("Authentication-Info", info);
+        }
         self.respond(register.id, response, now);
     }
 }

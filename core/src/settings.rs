@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use registrar::Policy;
 use sip::digest::Algorithm;
-use sip::{Aor, Host, Uri};
+use sip::{Aor, Host, Method, Uri};
 
 use crate::keys::ClusterKeys;
 
@@ -21,8 +21,8 @@ pub struct Settings {
     pub nonce_lifetime: u64,
     /// Digest algorithms that are offered and accepted, the preferred one first.
     pub algorithms: Vec<Algorithm>,
-    /// Whether requests from our own domains are challenged (407).
-    pub call_auth: bool,
+    /// Which requests from our own domains are challenged (407).
+    pub challenged: Challenged,
     /// Expiry and contact limits of the registrar.
     pub policy: Policy,
     /// Users who may watch the registration state of everybody (RFC 3680 §4.6).
@@ -32,18 +32,64 @@ pub struct Settings {
 impl Settings {
     /// True when the URI's host is a domain that this cluster serves.
     pub fn serves(&self, uri: &Uri<'_>) -> bool {
-        match uri.host {
-            Host::Name(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
-                self.domains.contains(&name.to_ascii_lowercase())
-            }
-            Host::Name(name) => self.domains.contains(name),
-            Host::V4(ip) => self.domains.contains(&ip.to_string()),
-            Host::V6(ip) => self.domains.contains(&format!("[{ip}]")),
-        }
+        serves(&self.domains, uri)
     }
 
     /// True when the address-of-record lies in one of our domains.
     pub fn owns(&self, aor: &Aor) -> bool {
         self.domains.contains(aor.domain())
+    }
+}
+
+/// True when the URI's host is one of `domains`, which are in lower case.
+pub(crate) fn serves(domains: &BTreeSet<String>, uri: &Uri<'_>) -> bool {
+    match uri.host {
+        Host::Name(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
+            domains.contains(&name.to_ascii_lowercase())
+        }
+        Host::Name(name) => domains.contains(name),
+        Host::V4(ip) => domains.contains(&ip.to_string()),
+        Host::V6(ip) => domains.contains(&format!("[{ip}]")),
+    }
+}
+
+/// Which methods a user of ours has to prove to be himself for. REGISTER is always one of them, ACK and CANCEL never are
+/// (RFC 3261 §22.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Challenged {
+    /// Whatever the method.
+    All,
+    /// These, and no other.
+    Only(Vec<Method>),
+}
+
+impl Challenged {
+    /// No method.
+    pub const NONE: Self = Self::Only(Vec::new());
+
+    /// True when requests with this method are challenged.
+    pub fn includes(&self, method: &Method) -> bool {
+        match (self, method) {
+            (_, Method::Ack | Method::Cancel) => false,
+            (Self::All, _) => true,
+            (Self::Only(methods), _) => methods.contains(method),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ack_and_cancel_are_never_challenged() {
+        for challenged in [Challenged::All, Challenged::Only(vec![Method::Ack, Method::Cancel])] {
+            assert!(!challenged.includes(&Method::Ack));
+            assert!(!challenged.includes(&Method::Cancel));
+        }
+        assert!(Challenged::All.includes(&Method::Options));
+        assert!(!Challenged::NONE.includes(&Method::Invite));
+        let only = Challenged::Only(vec![Method::Invite]);
+        assert!(only.includes(&Method::Invite) && !only.includes(&Method::Message));
     }
 }

@@ -12,7 +12,7 @@ use registrar::subscribe::{self, Outcome, PACKAGE, Subscribe};
 use sip::{Aor, Name, Reject, Request, Response, StatusCode};
 use transaction::ServerId;
 
-use crate::auth::Role;
+use crate::auth::{Claim, Proof, Role};
 use crate::engine::Core;
 use crate::notify::contact;
 use crate::pending::Pending;
@@ -28,7 +28,9 @@ pub(crate) struct Subscription {
     aor: Aor,
     /// Who has proven, or will have, to be the watcher.
     subscriber: Aor,
-    claim: User,
+    claim: Claim,
+    /// Set once the claim has proven to be right.
+    proof: Option<Proof>,
     /// What the save that is under way leads to, or what waits until it is known that there is such a user.
     outcome: Option<Outcome>,
     rounds: u32,
@@ -43,8 +45,9 @@ impl Core {
     pub(crate) fn subscribe(&mut self, id: ServerId, request: Request, aor: Aor, now: Instant) {
         match self.asked(&request, now) {
             Ok((asked, subscriber, claim)) => {
+                let (proof, outcome) = (None, None);
                 let subscription =
-                    Subscription { id, request, asked, aor, subscriber, claim, outcome: None, rounds: 0 };
+                    Subscription { id, request, asked, aor, subscriber, claim, proof, outcome, rounds: 0 };
                 self.load_watched(Box::new(subscription));
             }
             Err(reject) => {
@@ -54,7 +57,7 @@ impl Core {
         }
     }
 
-    fn asked(&mut self, request: &Request, now: Instant) -> Result<(Subscribe, Aor, User), Reject> {
+    fn asked(&mut self, request: &Request, now: Instant) -> Result<(Subscribe, Aor, Claim), Reject> {
         let asked = subscribe::read(request, &self.settings.policy)?;
         let subscriber = Aor::of(&request.from()?.parsed_uri()?)?;
         if !self.settings.owns(&subscriber) {
@@ -68,7 +71,7 @@ impl Core {
 
     fn load_watched(&mut self, mut subscription: Box<Subscription>) {
         subscription.rounds += 1;
-        let user = Some(subscription.claim.clone());
+        let user = subscription.proof.is_none().then(|| subscription.claim.user.clone());
         let query = Query::Load { aor: subscription.aor.clone(), user };
         self.ask(query, Pending::Subscribe(subscription));
     }
@@ -77,7 +80,7 @@ impl Core {
     pub(crate) fn on_subscribe_answer(&mut self, mut it: Box<Subscription>, answer: Answer, now: Instant) {
         match answer {
             Answer::Loaded { record, credentials, .. } => {
-                match self.authorize(&it, credentials.flatten().as_ref(), now) {
+                match self.authorize(&mut it, credentials.flatten().as_ref(), now) {
                     Ok(()) => self.install(it, &record, now),
                     Err(reject) => self.reject(it.id, &it.request, &reject, now),
                 }
@@ -102,14 +105,15 @@ impl Core {
     /// RFC 3680 §4.6: whoever is who he says, and may watch.
     fn authorize(
         &mut self,
-        it: &Subscription,
+        it: &mut Subscription,
         known: Option<&location::Credentials>,
         now: Instant,
     ) -> Result<(), Reject> {
-        if !self.auth.proves(&it.request, Role::Registrar, &it.subscriber, known) {
-            self.counters.auth_failures += 1;
+        if it.proof.is_none() {
             let at = self.moment(now);
-            return Err(self.auth.challenge(Role::Registrar, it.subscriber.domain(), at, false));
+            let Subscription { request, subscriber, claim, .. } = it;
+            let proven = self.auth.prove(request, Role::Registrar, subscriber, claim, known, at);
+            it.proof = Some(proven.inspect_err(|_| self.counters.auth_failures += 1)?);
         }
         if it.subscriber == it.aor || self.settings.reg_watchers.contains(&it.subscriber) {
             return Ok(());
@@ -126,7 +130,8 @@ impl Core {
                 it.outcome = Some(outcome);
                 if it.subscriber != it.aor && record.is_empty() {
                     // RFC 6665 §4.2.1.1: a known resource. One with a record, and the subscriber's own, is.
-                    let user = User { name: it.aor.user().to_owned(), realm: it.aor.domain().to_owned() };
+                    let user =
+                        User { name: it.aor.user_name().into_owned(), realm: it.aor.domain().to_owned() };
                     return self.ask(Query::Credentials(user), Pending::Subscribe(it));
                 }
                 self.store_subscription(it, now);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use core_registrar::engine::{Core, Input, Output, QueryId};
 use core_registrar::keys::ClusterKeys;
-use core_registrar::settings::Settings;
+use core_registrar::settings::{Challenged, Settings};
 use link::PeerId;
 use location::Answer;
 use node::Engine as _;
@@ -25,7 +25,7 @@ fn core(now: Instant) -> Core {
         keys: ClusterKeys::random([1; 32]),
         nonce_lifetime: 300,
         algorithms: vec![Algorithm::Sha256],
-        call_auth: true,
+        challenged: Challenged::All,
         policy: Policy::default(),
         reg_watchers: BTreeSet::new(),
     };

@@ -3,7 +3,7 @@
 use core_registrar::edges::Edges;
 use core_registrar::keys::ClusterKeys;
 use core_registrar::routing::{Destination, destination};
-use core_registrar::settings::Settings;
+use core_registrar::settings::{Challenged, Settings};
 use registrar::Policy;
 use sip::digest::Algorithm;
 use sip::{Method, Request};
@@ -15,7 +15,7 @@ fn settings() -> Settings {
         keys: ClusterKeys::random([1; 32]),
         nonce_lifetime: 300,
         algorithms: vec![Algorithm::Sha256],
-        call_auth: true,
+        challenged: Challenged::All,
         policy: Policy::default(),
         reg_watchers: [].into(),
     }

@@ -226,11 +226,11 @@ fn a_bye_finds_the_other_flow_when_its_edge_dies() {
 #[test]
 fn who_knows_a_contact_only_reaches_nobody_elses() {
     let (mut sim, alice, bob) = Sim::alice_and_bob(10);
-    let text = |to: &str, branch: &str| {
+    let text = |from: &str, to: &str, branch: &str| {
         let headers = vec![
             header("Via", format!("SIP/2.0/UDP 172.16.0.1:5060;rport;branch=z9hG4bK{branch}")),
             header("Max-Forwards", "70"),
-            header("From", format!("<sip:alice@{DOMAIN}>;tag=a")),
+            header("From", format!("<{from}>;tag=a")),
             header("To", format!("<{to}>;tag=b")),
             header("Call-ID", branch),
             header("CSeq", "1 BYE"),
@@ -238,12 +238,57 @@ fn who_knows_a_contact_only_reaches_nobody_elses() {
         ];
         request(Method::Bye, &format!("sip:bob@{}", "198.51.100.99:5060"), headers)
     };
-    let ours = text(&format!("sip:bob@{DOMAIN}"), "ours");
-    let foreign = text("sip:bob@example.org", "foreign");
-    sim.order(alice, |alice| alice.say(0, ours));
-    sim.order(alice, |alice| alice.say(0, foreign));
+    let (own, bobs) = (format!("sip:alice@{DOMAIN}"), format!("sip:bob@{DOMAIN}"));
+    let strangers = text("sip:alice@example.org", &bobs, "ours");
+    let foreign = text(&own, "sip:bob@example.org", "foreign");
+    // A tag in To is no proof of a dialog, and without a Route there is no other.
+    let without_route = text(&own, &bobs, "tag");
+    for text in [strangers, foreign, without_route] {
+        sim.order(alice, |alice| alice.say(0, text));
+    }
     sim.run(SECOND);
+    assert_eq!(sim.ua(alice).responses(407).len(), 1, "Alice has to prove that she is Alice");
     assert_eq!(sim.ua(alice).responses(480).len(), 1, "no such contact of Bob's");
     assert_eq!(sim.ua(alice).responses(403).len(), 1, "no relay");
     assert!(sim.ua(bob).requests("BYE").is_empty());
+}
+
+#[test]
+fn a_tag_in_to_is_no_way_around_the_challenge() {
+    let (mut sim, alice, bob) = Sim::alice_and_bob(11);
+    let target = format!("sip:bob@{DOMAIN}");
+    let forged = Some(format!("<sip:x@{};lr>", sim.edge_address(EP2)));
+    for (route, id) in [(None, "spam1"), (forged, "spam2")] {
+        let mut headers = vec![
+            header("Via", format!("SIP/2.0/UDP 172.16.0.1:5060;rport;branch=z9hG4bK{id}")),
+            header("Max-Forwards", "70"),
+            header("From", format!("<sip:alice@{DOMAIN}>;tag=a")),
+            header("To", format!("<{target}>;tag=b")),
+            header("Call-ID", id),
+            header("CSeq", "1 MESSAGE"),
+            header("Content-Length", "0"),
+        ];
+        headers.extend(route.map(|route| header("Route", route)));
+        let text = request(Method::Message, &target, headers);
+        sim.order(alice, |alice| alice.say(0, text));
+        sim.run(SECOND);
+    }
+    assert_eq!(sim.ua(alice).responses(407).len(), 1, "without a Route");
+    assert_eq!(sim.ua(alice).responses(403).len(), 1, "with a forged one, by the edge that it names");
+    assert!(sim.ua(bob).requests("MESSAGE").is_empty());
+}
+
+/// RFC 5627 §6.2.
+#[test]
+fn nobody_calls_with_the_gruu_of_another() {
+    let mut sim = Sim::new(12);
+    let (alice, bob) = (sim.phone("alice", EP1), sim.phone("bob", EP2));
+    sim.register(alice);
+    sim.register(bob);
+    for (owner, status) in [("bob", 403), ("alice", 200)] {
+        let gruu = format!("sip:{owner}@{DOMAIN};gr=urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6");
+        sim.order(alice, |alice| alice.gruu = Some(gruu));
+        let call = sim.call(alice, "bob");
+        assert_eq!(sim.final_of(call, 3 * SECOND), Some(status), "{owner}");
+    }
 }

@@ -167,7 +167,7 @@ fn a_caller_is_who_he_says_or_is_challenged() {
     let (mut sim, alice, bob) = Sim::alice_and_bob(11);
     let options = CallOptions { from: Some(format!("sip:bob@{DOMAIN}")), ..CallOptions::default() };
     let call = sim.call_as(alice, &format!("sip:bob@{DOMAIN}"), options);
-    assert_eq!(sim.final_of(call, SECOND), Some(407), "Alice's credentials do not make her Bob");
+    assert_eq!(sim.final_of(call, SECOND), Some(403), "Alice's credentials do not make her Bob");
     assert!(sim.ua(bob).requests("INVITE").is_empty());
 }
 
@@ -352,4 +352,21 @@ fn a_binding_refreshed_in_a_call_changes_nothing_for_the_call() {
     let call = answered(&mut sim, alice, bob);
     sim.register_as(bob, Register { expires: Some(0), ..Register::on(0) });
     assert_eq!(sim.hang_up(call), Some(200), "the route set knows the flow");
+}
+
+/// RFC 3261 §16.5 wants 480 for who is not there; who does not exist is told to users of ours only.
+#[test]
+fn a_stranger_does_not_learn_who_exists() {
+    let mut sim = Sim::new(30);
+    let (alice, bob) = (sim.phone("alice", EP1), sim.phone("bob", EP2));
+    sim.register(alice);
+    let own = format!("sip:alice@{DOMAIN}");
+    for (from, absent, unknown) in [("sip:alice@example.net", 480, 480), (own.as_str(), 480, 404)] {
+        for (callee, status) in [("bob", absent), ("nobody", unknown)] {
+            let options = CallOptions { from: Some(from.to_owned()), ..CallOptions::default() };
+            let call = sim.call_as(alice, &format!("sip:{callee}@{DOMAIN}"), options);
+            assert_eq!(sim.final_of(call, SECOND), Some(status), "{from} calls {callee}");
+        }
+    }
+    assert!(sim.ua(bob).requests("INVITE").is_empty());
 }

@@ -79,28 +79,72 @@ fn a_nonce_serves_until_it_is_stale_on_every_core() {
 }
 
 #[test]
-fn a_wrong_password_an_unknown_user_and_a_strangers_address_look_alike() {
+fn a_wrong_password_and_an_unknown_user_look_alike() {
     let mut sim = Sim::new(5);
     let alice = sim.phone("alice", EP1);
-    sim.add_user("bob", "secret of bob");
     let wrong = Register { password: Some("guess".to_owned()), ..Register::on(0) };
-    let unknown = Register {
-        to: Some(format!("sip:nobody@{DOMAIN}")),
-        username: Some("nobody".to_owned()),
-        ..Register::on(0)
-    };
-    let stranger = Register { to: Some(format!("sip:bob@{DOMAIN}")), ..Register::on(0) };
+    let nobody = Some(format!("sip:nobody@{DOMAIN}"));
+    let unknown =
+        Register { to: nobody.clone(), from: nobody, username: Some("nobody".to_owned()), ..Register::on(0) };
     let mut looks = Vec::new();
-    for wanted in [wrong, unknown, stranger] {
+    for wanted in [wrong, unknown] {
         let registration = sim.register_as(alice, Register { preemptive: false, ..wanted });
         assert_eq!(registration.status, Some(401));
         looks.push(look(&registration));
     }
     assert_eq!(looks[0], looks[1]);
-    assert_eq!(looks[0], looks[2]);
-    for user in ["alice", "bob", "nobody"] {
+    for user in ["alice", "nobody"] {
         assert!(contacts(&sim, user).is_empty(), "{user}");
     }
+}
+
+#[test]
+fn nobody_registers_for_somebody_else() {
+    let mut sim = Sim::new(25);
+    let alice = sim.phone("alice", EP1);
+    sim.add_user("bob", "secret of bob");
+    let mut looks = Vec::new();
+    // Whether there is such a user is no business of Alice's, either.
+    for stranger in ["bob", "nobody"] {
+        let to = Some(format!("sip:{stranger}@{DOMAIN}"));
+        for from in [None, to.clone()] {
+            let wanted = Register { to: to.clone(), from, preemptive: false, ..Register::on(0) };
+            let registration = sim.register_as(alice, wanted);
+            assert_eq!(registration.statuses.last(), Some(&403), "RFC 3261 §10.3 step 4");
+            looks.push(look(&registration));
+        }
+        assert!(contacts(&sim, stranger).is_empty());
+    }
+    assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
+    // And nobody else registers Alice, whatever he knows.
+    let from = Some(format!("sip:bob@{DOMAIN}"));
+    assert_eq!(sim.register_as(alice, Register { from, ..Register::on(0) }).status, Some(403));
+    assert!(contacts(&sim, "alice").is_empty());
+}
+
+#[test]
+fn a_phone_that_refreshes_often_is_challenged_once() {
+    for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+        let mut sim = Sim::new(26);
+        let alice = sim.phone_with("alice", EP1, Protocol::Udp, |profile| profile.algorithm = algorithm);
+        sim.register(alice);
+        for _ in 0..20 {
+            sim.run(Duration::from_secs(100));
+            let registration = sim.register_as(alice, Register::on(0));
+            assert_eq!(registration.statuses[..2], [401, 200]);
+            assert!(registration.statuses[2..].iter().all(|status| *status == 200), "RFC 7616 §3.5");
+        }
+    }
+}
+
+#[test]
+fn an_extension_that_is_not_understood_is_told_before_anything_is_asked() {
+    let mut sim = Sim::new(27);
+    let alice = sim.phone("alice", EP1);
+    let extra = vec![("Require".to_owned(), "path, teleport".to_owned())];
+    let registration = sim.register_as(alice, Register { extra, ..Register::on(0) });
+    assert_eq!(registration.statuses, [420], "RFC 3261 §10.3: step 2 comes before step 3");
+    assert_eq!(registration.header("Unsupported"), "teleport");
 }
 
 /// The headers of an answer without what differs between any two.

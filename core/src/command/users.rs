@@ -149,13 +149,13 @@ pub(super) fn check_domain(aor: &Aor, config: &Config) -> Result<(), String> {
 
 /// What is stored of a user. The realm is the domain, as the challenge says it.
 pub(super) fn subscriber(aor: &Aor, password: &str) -> (User, Credentials) {
-    let ha1 = |algorithm| ha1(algorithm, aor.user(), aor.domain(), password);
+    let ha1 = |algorithm| ha1(algorithm, &aor.user_name(), aor.domain(), password);
     let credentials = Credentials { ha1_md5: ha1(Algorithm::Md5), ha1_sha256: ha1(Algorithm::Sha256) };
     (key(aor), credentials)
 }
 
 fn key(aor: &Aor) -> User {
-    User { name: aor.user().to_owned(), realm: aor.domain().to_owned() }
+    User { name: aor.user_name().into_owned(), realm: aor.domain().to_owned() }
 }
 
 /// Users that are read at a time.

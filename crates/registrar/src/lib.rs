@@ -3,7 +3,7 @@
 //! A REGISTER is four pure steps, and between two of them stands whatever stores records:
 //!
 //! ```text
-//! update::read      REGISTER            → Update     what it asks for, checked (§10.3 steps 2, 5, 6)
+//! update::read      REGISTER            → Update     what it asks for, checked (§10.3 step 6)
 //! apply::changes    Record, Update, now → Change     the record as it would be (§10.3 step 7)
 //!   …the caller stores Change::record by compare-and-set on Record::version; on a conflict it starts over…
 //! answer::ok        Record, now         → 200        every current binding (§10.3 step 8)
@@ -21,7 +21,8 @@
 //!
 //! Every step takes all of its input as arguments: no clock, no store, no randomness. A refusal is a
 //! [`sip::Reject`], which already is a SIP answer. Authentication and authorisation (§10.3 steps 3 and 4) are not
-//! done here: they come between [`update::address_of_record`] and [`apply::changes`].
+//! done here: they come between [`update::address_of_record`] with [`update::check_require`] (steps 1, 2 and 5) and
+//! [`update::read`].
 
 pub mod answer;
 pub mod apply;

@@ -75,7 +75,8 @@ impl Wanted {
 
 /// RFC 3261 §10.3 steps 1 and 5: whose bindings the request is about.
 ///
-/// `serves` says which domains are ours; the names it sees are in lower case.
+/// `serves` says which domains are ours; the names it sees are in lower case. All of them are one registrar's: an address
+/// in one is valid for a Request-URI with another, which is how a UA says it that knows its registrar by another name.
 ///
 /// # Errors
 /// 404 when the Request-URI or the To names a domain that is not ours, 400 when the To is no address-of-record.
@@ -91,14 +92,13 @@ pub fn address_of_record(request: &Request, serves: impl Fn(&str) -> bool) -> Re
     Ok(aor)
 }
 
-/// RFC 3261 §10.3 steps 2 and 6: what the request asks for.
+/// RFC 3261 §10.3 step 6: what the request asks for.
 ///
 /// # Errors
-/// 420 for an extension that is not understood, 400 for an invalid list of contacts or Path, 423 for an interval
+/// 400 for an invalid list of contacts or Path, 423 for an interval
 /// that is too brief, 403 for more contacts than an address-of-record may have or one that leads back to it, 439 when the UA wants Outbound and
 /// its first hop does not offer it.
 pub fn read(request: &Request, policy: &Policy) -> Result<Update, Reject> {
-    require(request, &UNDERSTOOD)?;
     let call_id = text(request.call_id(), "Call-ID")?;
     let cseq = request.cseq()?.number;
     let contacts = match request.contacts()? {
@@ -132,6 +132,14 @@ fn domain(uri: &Uri<'_>) -> String {
         Host::V4(address) => address.to_string(),
         Host::V6(address) => format!("[{address}]"),
     }
+}
+
+/// RFC 3261 §10.3 step 2, §8.2.2.3: every extension in Require has to be understood.
+///
+/// # Errors
+/// 420 that lists those which are not.
+pub fn check_require(request: &Request) -> Result<(), Reject> {
+    require(request, &UNDERSTOOD)
 }
 
 /// §10.3 step 2, §8.2.2.3: every extension in Require has to be understood.

@@ -1,6 +1,6 @@
 //! The canonical address-of-record, RFC 3261 §10.3 step 5.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::{Host, ParseError, Uri, uri::decode};
 
@@ -56,6 +56,17 @@ impl Aor {
     /// The user part, escaped where it has to be.
     pub fn user(&self) -> &str {
         self.parts().0
+    }
+
+    /// The user's name as people and credentials write it (RFC 7616 §3.4 `username`): without escapes. What is no text
+    /// without them keeps them.
+    pub fn user_name(&self) -> Cow<'_, str> {
+        let user = self.user();
+        if !user.contains('%') {
+            return Cow::Borrowed(user);
+        }
+        let bytes = decode(user).map(|(byte, _)| byte).collect();
+        String::from_utf8(bytes).map_or(Cow::Borrowed(user), Cow::Owned)
     }
 
     /// The domain, lower-cased; an IPv6 address keeps its brackets.
@@ -123,6 +134,18 @@ mod tests {
         // RFC 4475 §3.1.1.4.
         assert_eq!(aor("null-%00-null@example.com").user(), "null-%00-null");
         assert_ne!(aor("%00@host5.example.com"), aor("%00%00@host5.example.com"));
+    }
+
+    #[test]
+    fn a_name_has_no_escapes() {
+        for (text, name) in [
+            ("alice@example.com", "alice"),
+            ("bj\u{f8}rn@example.com", "bj\u{f8}rn"),
+            ("*55%23@example.com", "*55#"),
+            ("a%FFb@example.com", "a%FFb"),
+        ] {
+            assert_eq!(aor(text).user_name(), name, "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use core_registrar::engine::{Core, QueryId};
 use core_registrar::keys::ClusterKeys;
+use core_registrar::settings::Challenged;
 use core_registrar::{engine as core_engine, settings as core_settings};
 use edge_proxy::keeper::{self, Keeper};
 use edge_proxy::{engine as edge_engine, settings as edge_settings};
@@ -100,7 +101,7 @@ impl Sim {
             keys: ClusterKeys::random([7; 32]),
             nonce_lifetime: 300,
             algorithms: vec![sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5],
-            call_auth: node.call_auth,
+            challenged: if node.call_auth { Challenged::All } else { Challenged::NONE },
             policy: Policy { min_expires, ..Policy::default() },
             reg_watchers: [Aor::parse(&format!("app@{DOMAIN}")).expect("an address")].into(),
         };

@@ -78,6 +78,21 @@ impl Challenge {
         )
     }
 
+    /// Goes on with the nonce that an Authentication-Info names (RFC 7616 §3.5).
+    ///
+    /// # Panics
+    ///
+    /// When the server does not prove to know the password, too.
+    pub fn renew(&mut self, info: &str, user: &str, password: &str, uri: &str) {
+        let get = |name| directive(info, name);
+        let Some(next) = get("nextnonce") else { return };
+        let ha1 = self.algorithm.ha1(user, &self.realm, password);
+        let (count, cnonce) = (get("nc").unwrap_or(""), get("cnonce").unwrap_or(""));
+        assert_eq!((count, get("qop")), (format!("{:08x}", self.count).as_str(), Some("auth")), "{info}");
+        assert_eq!(get("rspauth"), Some(self.response(&ha1, "", uri, count, cnonce).as_str()), "{info}");
+        (self.nonce, self.count) = (next.to_owned(), 0);
+    }
+
     fn response(&self, ha1: &str, method: &str, uri: &str, count: &str, cnonce: &str) -> String {
         let (ha2, nonce) = (self.algorithm.hash(&format!("{method}:{uri}")), &self.nonce);
         self.algorithm.hash(&format!("{ha1}:{nonce}:{count}:{cnonce}:auth:{ha2}"))
@@ -85,7 +100,8 @@ impl Challenge {
 }
 
 fn directive<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let list = line.trim().strip_prefix("Digest ")?;
+    let line = line.trim();
+    let list = line.strip_prefix("Digest ").unwrap_or(line);
     list.split(',').find_map(|item| {
         let (own, value) = item.trim().split_once('=')?;
         own.eq_ignore_ascii_case(name).then(|| value.trim_matches('"'))

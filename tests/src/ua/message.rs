@@ -141,6 +141,7 @@ pub fn branch(headers: &Headers) -> &str {
 
 fn parts(header: &Header) -> (&str, &str) {
     match header {
+        Header::AuthenticationInfo(h) => ("Authentication-Info", h.value()),
         Header::Via(h) => ("Via", h.value()),
         Header::From(h) => ("From", h.value()),
         Header::To(h) => ("To", h.value()),

@@ -4,7 +4,7 @@ use rsip::{Headers, Method};
 
 use super::client::Purpose;
 use super::message::{elements, first, header, request};
-use super::{Algorithm, Challenge, Ua};
+use super::{Algorithm, Challenge, Profile, Ua};
 
 /// What a REGISTER says about contacts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Register {
     pub reg_id: Option<u32>,
     /// Another To, to meddle with somebody else's bindings.
     pub to: Option<String>,
+    /// Another From, as a third party has it.
+    pub from: Option<String>,
     /// Another password than the right one.
     pub password: Option<String>,
     /// Another user in the credentials.
@@ -56,6 +58,7 @@ impl Register {
             q: None,
             reg_id: None,
             to: None,
+            from: None,
             password: None,
             username: None,
             cseq: None,
@@ -142,7 +145,7 @@ impl Ua {
         let mut headers = vec![
             header("Via", self.via(wanted.line, &branch)),
             header("Max-Forwards", "70"),
-            header("From", format!("<{aor}>;tag={from_tag}")),
+            header("From", format!("<{}>;tag={from_tag}", wanted.from.as_ref().unwrap_or(&aor))),
             header("To", format!("<{to}>")),
             header("Call-ID", call_id),
             header("CSeq", format!("{cseq} REGISTER")),
@@ -203,6 +206,11 @@ impl Ua {
             self.www = None;
         }
         registration.status = Some(status);
+        let info = first(headers, "Authentication-Info");
+        if let Some(challenge) = self.www.as_mut().filter(|_| !info.is_empty()) {
+            let Profile { user, password, domain, .. } = &self.profile;
+            challenge.renew(info, user, password, &format!("sip:{domain}"));
+        }
         if status == 200 {
             registration.contacts = elements(headers, "Contact");
             registration.path = elements(headers, "Path");

@@ -82,10 +82,12 @@ fn an_hour_is_never_too_brief() {
 
 #[test]
 fn unknown_extensions_are_420() {
-    let reject = update("Require: path, Gruu, bar\r\nRequire: Outbound, foo\r\n").unwrap_err();
+    let check = |headers: &str| check_require(&request(headers));
+    let reject = check("Require: path, Gruu, bar\r\nRequire: Outbound, foo\r\n").unwrap_err();
     assert_eq!(reject.status.code(), 420);
     assert_eq!(header(&reject, Name::Unsupported).as_deref(), Some("bar, foo"));
-    assert!(update("Require: path\r\nRequire: outbound\r\n").is_ok());
+    assert!(check("Require: path\r\nRequire: outbound\r\n").is_ok());
+    assert!(check("").is_ok());
 }
 
 #[test]

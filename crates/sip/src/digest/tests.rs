@@ -1,4 +1,7 @@
+use std::borrow::Cow;
+
 use super::*;
+use crate::Method;
 
 const RFC_7616: &str = r#"Digest username="Mufasa",
     realm="http-auth@example.org",
@@ -20,7 +23,7 @@ fn get() -> Method {
 }
 
 fn parse(text: &str) -> Credentials<'_> {
-    Credentials::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
+    Credentials::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e:?}"))
 }
 
 /// A complete set of credentials in which one piece is replaced.
@@ -32,6 +35,10 @@ fn with(from: &str, to: &str) -> String {
 
 fn accepts(text: &str) -> bool {
     Credentials::parse(text.as_bytes()).is_ok()
+}
+
+fn why(text: &str) -> Option<Why> {
+    Credentials::parse(text.as_bytes()).err().map(|unusable| unusable.why)
 }
 
 #[test]
@@ -93,7 +100,10 @@ fn white_space_quotes_and_case() {
                 algorithm=\"md5\", nc=\"0000000a\", qop=\"auth\", cnonce=\"\", x=y,";
     let it = parse(text);
     assert_eq!((&*it.username, &*it.realm, it.algorithm), ("bob", "r", Algorithm::Md5));
-    assert_eq!((it.nc, it.nc_text, it.qop, it.cnonce), (Some(10), Some("0000000a"), Some("auth"), Some("")));
+    assert_eq!(
+        (it.nc, it.nc_text, it.qop, it.cnonce.as_deref()),
+        (Some(10), Some("0000000a"), Some("auth"), Some(""))
+    );
 }
 
 #[test]
@@ -107,16 +117,27 @@ fn escapes_in_user_and_realm() {
 
 #[test]
 fn what_is_not_offered_is_refused() {
+    let mut not_offered = vec![
+        with("qop=auth", "qop=auth-int"),
+        with("username=\"bob\"", "username*=UTF-8''bob"),
+        with("username=\"bob\"", "username=\"bob\", userhash=true"),
+        "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".to_owned(),
+        "NoOneKnowsThisScheme opaque-data=here".to_owned(),
+    ];
     for token in ["MD5-sess", "SHA-256-sess", "SHA-512-256", "SHA256", "AKAv1-MD5", ""] {
-        assert!(!accepts(&with("algorithm=MD5", &format!("algorithm={token}"))), "{token}");
+        not_offered.push(with("algorithm=MD5", &format!("algorithm={token}")));
     }
-    assert!(!accepts(&with("qop=auth", "qop=auth-int")));
-    assert!(!accepts(&with("username=\"bob\"", "username*=UTF-8''bob")));
-    assert!(!accepts(&with("username=\"bob\"", "username=\"bob\", username*=UTF-8''bob")));
-    assert!(!accepts(&with("username=\"bob\"", "username=\"bob\", userhash=true")));
+    for text in not_offered {
+        assert_eq!(why(&text), Some(Why::NotOffered), "{text}");
+    }
     assert!(accepts(&with("username=\"bob\"", "username=\"bob\", userhash=false")));
-    assert!(!accepts("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
-    assert!(!accepts("NoOneKnowsThisScheme opaque-data=here"));
+}
+
+/// RFC 7616 §3.4.
+#[test]
+fn both_kinds_of_user_name_are_an_error() {
+    let both = with("username=\"bob\"", "username=\"bob\", username*=UTF-8''bob");
+    assert_eq!(why(&both), Some(Why::Improper));
 }
 
 #[test]
@@ -130,12 +151,67 @@ fn what_is_needed_must_be_there_once() {
         r#"cnonce="c", "#,
         "nc=00000001, ",
     ] {
-        assert!(!accepts(&with(piece, "")), "{piece}");
-        assert!(!accepts(&with(piece, &piece.repeat(2))), "{piece}");
+        assert_eq!(why(&with(piece, "")), Some(Why::Improper), "{piece}");
+        assert_eq!(why(&with(piece, &piece.repeat(2))), Some(Why::Improper), "{piece}");
     }
     for piece in ["algorithm=MD5, ", r#", opaque="o""#] {
         assert!(accepts(&with(piece, "")), "{piece}");
     }
+    for piece in ["algorithm=MD5", "qop=auth", "opaque=\"o\""] {
+        assert_eq!(why(&with(piece, &format!("{piece}, {piece}"))), Some(Why::Improper), "{piece}");
+    }
+}
+
+/// RFC 8760 §2.7: a client that was not challenged yet may write empty values.
+#[test]
+fn empty_values_can_be_read() {
+    let text = r#"Digest username="bob", realm="r", nonce="", uri="sip:r", response="""#;
+    let it = parse(text);
+    assert_eq!((it.nonce, it.response), ("", ""));
+    assert!(!it.verify(&ha1(Algorithm::Md5, "bob", "r", "x"), &get()));
+}
+
+#[test]
+fn what_is_unusable_says_whose_it_is() {
+    let realm = |text: &str| Credentials::parse(text.as_bytes()).unwrap_err().realm.map(Cow::into_owned);
+    assert_eq!(realm(&with("qop=auth", "qop=auth-int")), Some("r".to_owned()));
+    assert_eq!(realm(&with(r#"nonce="n", "#, "")), Some("r".to_owned()));
+    assert_eq!(realm(&with("nc=00000001", "nc=x")), Some("r".to_owned()));
+    assert_eq!(realm(&with(r#"realm="r", "#, "")), None);
+    assert_eq!(realm("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), None);
+}
+
+/// RFC 8760 §2.6 item 8: without `qop` its value is `auth`.
+#[test]
+fn count_and_cnonce_without_qop_are_auth() {
+    let ha1 = ha1(Algorithm::Md5, "Mufasa", "testrealm@host.com", "Circle Of Life");
+    let bare = RFC_2617.replace(" qop=auth,", "");
+    let it = parse(&bare);
+    assert_eq!(it.qop, None);
+    assert!(it.verify(&ha1, &get()));
+}
+
+/// RFC 7616 §3.5, with the numbers of §3.9.1: A2 is `:/dir/index.html`.
+#[test]
+fn a_confirmation_proves_that_the_server_knows_the_password() {
+    let algorithm = Algorithm::Sha256;
+    let text = RFC_7616.replace("ALGORITHM", "SHA-256").replace("RESPONSE", "");
+    let it = parse(&text);
+    let right = ha1(algorithm, "Mufasa", "http-auth@example.org", "Circle of Life");
+    let a2 = algorithm.hash(&[b"", b"/dir/index.html"]);
+    let nonce = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v";
+    let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
+    let rspauth =
+        format!("{right}:{nonce}:00000001:{cnonce}:auth:{}", std::str::from_utf8(a2.as_bytes()).unwrap());
+    let rspauth = algorithm.hash(&[rspauth.as_bytes()]);
+    let expected = format!(
+        "nextnonce=\"next\", qop=auth, rspauth=\"{}\", cnonce=\"{cnonce}\", nc=00000001",
+        std::str::from_utf8(rspauth.as_bytes()).unwrap()
+    );
+    assert_eq!(it.confirmation(&right, "next").unwrap(), expected);
+    // RFC 3261 §22.4: nothing for a client of RFC 2069.
+    let old = r#"Digest username="bob", realm="r", nonce="n", uri="sip:r", response="00""#;
+    assert_eq!(parse(old).confirmation(&right, "next"), None);
 }
 
 #[test]
