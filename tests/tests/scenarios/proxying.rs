@@ -259,7 +259,7 @@ fn a_loop_ends_and_a_spiral_goes_on() {
     });
 }
 
-/// §16.5 and §10.3 step 5: nobody there, nobody of that name, nobody's domain.
+/// §16.5: nobody there, which a stranger is told of users that do not exist, too; nobody's domain.
 #[test]
 fn who_is_not_there_is_told_at_once() {
     scenario(async |exchange| {
@@ -267,7 +267,7 @@ fn who_is_not_there_is_told_at_once() {
         let away = exchange.phone(2, Udp).await;
         let foreign = "sip:bob@foreign.test".to_owned();
         let unknown = format!("sip:no-such-user@{DOMAIN}");
-        for (uri, status) in [(away.aor(), 480), (unknown, 404), (foreign, 403)] {
+        for (uri, status) in [(away.aor(), 480), (unknown, 480), (foreign, 403)] {
             for method in ["INVITE", "MESSAGE"] {
                 let request = alice.request(method, &uri);
                 alice.send(&request).await;
