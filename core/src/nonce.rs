@@ -1,7 +1,7 @@
 //! Stateless nonces (RFC 7616 §5.4): every core believes what another one handed out, without asking it.
 //!
 //! A nonce is `time.random.signature`; it says when it was made and is signed by the cluster. Each core remembers which
-//! counts it has seen with a nonce (RFC 7616 §3.4: "if the same nc value is seen twice, then the request is a replay").
+//! counts it has seen with a nonce (RFC 7616 §3.4: "if the same nc value is seen twice, then the request is a replay"; §5.12).
 //! Counts may overtake each other, as requests over UDP do, within a window of [`WINDOW`].
 //!
 //! # What is guaranteed
