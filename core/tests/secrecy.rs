@@ -27,6 +27,7 @@ fn core(now: Instant) -> Core {
         algorithms: vec![ALGORITHM],
         challenged: Challenged::All,
         policy: Policy::default(),
+        reg_watchers: std::collections::BTreeSet::new(),
     };
     let mut core = Core::new(settings, Timers::default(), [2; 32], now, Duration::from_secs(1_000));
     core.handle(Input::EdgeUp { edge: EDGE, name: "edge-1".to_owned(), advertised: Vec::new() }, now);
@@ -73,18 +74,23 @@ fn deed(core: &mut Core, request: Message, now: Instant) -> (Vec<&'static str>, 
                     return (asked, response);
                 }
             }
-            Output::Report(_) => {}
+            Output::Report(_) | Output::Notify(_) => {}
         }
     }
 }
 
 fn answer(query: &Query) -> (&'static str, Answer) {
-    let Query::Load { user: Some(user), .. } = query else { panic!("{query:?}") };
+    let (Query::Load { user: Some(user), .. } | Query::Lookup { user: Some(user), .. }) = query else {
+        panic!("{query:?}")
+    };
     let known = (user.name == "alice").then(|| Credentials {
         ha1_md5: "1".repeat(32),
         ha1_sha256: ha1(ALGORITHM, "alice", "example.com", "secret"),
     });
-    ("a record and a user", Answer::Loaded { record: Record::default(), credentials: Some(known) })
+    (
+        "a record and a user",
+        Answer::Loaded { record: Record::default(), credentials: Some(known), is_last_known: false },
+    )
 }
 
 fn nonce(response: &Response, name: Name) -> String {
