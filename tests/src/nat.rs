@@ -12,8 +12,9 @@ mod tone;
 use std::env;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::cluster::Problem;
+use crate::cluster::{Problem, poll};
 
 pub use self::client::{Client, Flows, Media, Model, Seat, Way};
 pub use self::network::{Network, folder, make_certificate};
@@ -44,4 +45,18 @@ pub fn run(test: impl AsyncFnOnce() -> Result<(), Problem>) {
 pub fn say(line: &str) {
     // Not by a macro: a passed test's print would not be seen.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Waits until the gateway of a home has forgotten what a filter of conntrack finds.
+///
+/// # Errors
+///
+/// It does not.
+pub async fn mapping_ends(network: &Network, home: &str, filter: &[&str]) -> Result<(), Problem> {
+    let command: Vec<&str> = ["mappings", home].iter().chain(filter).copied().collect();
+    let ended = poll(Duration::from_secs(60), async || {
+        let mappings = network.run(&command).ok()?;
+        mappings.trim().is_empty().then_some(())
+    });
+    ended.await.ok_or_else(|| Problem::new(format!("{home}: the mapping of {filter:?} does not end")))
 }

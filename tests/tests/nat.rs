@@ -221,11 +221,7 @@ fn users(edge: u8) -> Vec<String> {
 async fn mapping_ends(network: &Network, row: &Row) -> Result<(), Problem> {
     let address = Network::address(row.place.host).to_string();
     let protocol = if row.wire == Wire::Udp { "udp" } else { "tcp" };
-    let ended = poll(Duration::from_secs(30), async || {
-        let mappings = network.run(&["mappings", row.place.home, "-s", &address, "-p", protocol]).ok()?;
-        mappings.trim().is_empty().then_some(())
-    });
-    ended.await.ok_or_else(|| Problem::new(format!("the mapping of {} does not end", row.user)))
+    nat::mapping_ends(network, row.place.home, &["-s", &address, "-p", protocol]).await
 }
 
 /// Waits until pings have come for long enough after the phone was called.

@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cluster_tests::cluster::{Binaries, Cluster, Plan, Problem};
+use cluster_tests::cluster::{Binaries, Cluster, Plan, Problem, poll};
 use cluster_tests::nat::{
-    self, Client, Flows, Media, Model, Network, PASSWORD, Seat, Way, make_certificate, say,
+    self, Client, Flows, Media, Model, Network, PASSWORD, Phone, Seat, Way, Wire, make_certificate, say,
 };
 
 const CALLER: u32 = 440;
@@ -134,6 +134,63 @@ fn phones_answer_the_challenges_they_know() {
     });
 }
 
+/// Mappings of UDP and TCP live for five seconds. None of these phones keeps its own one alive so often; the edge does.
+#[test]
+fn phones_behind_a_nat_stay_reachable_by_pings() {
+    nat::run(async || {
+        let silent = ("EDGE_NAT_PING", "off");
+        let pinging = ("EDGE_NAT_PING_INTERVAL", "2s");
+        let bench = Bench::with_edges("MD5", [silent, pinging]).await?;
+        bench.network.run(&["timeout", "cone", "5", "5"])?;
+        let users = ["caller", "off0", "off1", "off2", "off3", "on0", "on1", "on2", "on3"];
+        bench.cluster.add_users(users.map(|user| (user, PASSWORD))).await?;
+        let at = (Wire::Udp, Network::edge(1), 5060);
+        let caller = Phone::open(&bench.network, "pub1", "caller", at)?;
+        caller.register().await?;
+        let models = [desk(Way::Udp), desk(Way::Tcp), desk(Way::Tls), Model::JsSip];
+        let mut phones = Vec::new();
+        for (edge, host, users) in [(1, "cone1", &users[1..5]), (2, "cone2", &users[5..9])] {
+            for (model, user) in models.into_iter().zip(users) {
+                let seat = Seat { host, edge, user, tone: CALLEE };
+                let mut phone = bench.phone(model, seat).await?;
+                phone.registered().await?;
+                assert!(rings(&caller, user).await, "{phone} has registered");
+                phones.push(phone);
+            }
+        }
+        let called = node::clock::now();
+        nat::mapping_ends(&bench.network, "cone", &["-s", "192.168.1.11"]).await?;
+        for user in &users[1..5] {
+            assert!(!rings(&caller, user).await, "{user} has no mapping");
+        }
+        // All the while the mappings of the pinged ones stand.
+        let long = Duration::from_secs(50);
+        let stand = poll(long * 2, async || {
+            let mappings = bench.network.run(&["mappings", "cone", "-s", "192.168.1.12"]).ok()?;
+            let over = node::clock::now() >= called + long;
+            (over || mappings.lines().count() < models.len()).then_some(over)
+        });
+        assert_eq!(stand.await, Some(true), "a mapping has ended though it is pinged");
+        say("| phone | pings off | pings on |");
+        say("|---|---|---|");
+        for (model, user) in models.iter().zip(&users[5..9]) {
+            assert!(rings(&caller, user).await, "{model} is pinged");
+            say(&format!("| {model} | silent after 5 s | rings after 50 s |"));
+        }
+        Ok(())
+    });
+}
+
+/// Whether somebody answers the call.
+async fn rings(caller: &Phone, user: &str) -> bool {
+    let call = caller.call(user);
+    let answer = caller.answer(call, Duration::from_secs(5)).await;
+    caller.cancel(call);
+    // The scripted phone has no media: what the other one makes of that is its own affair.
+    caller.hang_up(call).await;
+    answer.is_some_and(|(status, _)| status == 200)
+}
+
 struct Bench {
     network: Network,
     cluster: Cluster,
@@ -143,15 +200,22 @@ struct Bench {
 
 impl Bench {
     async fn start(algorithms: &str) -> Result<Self, Problem> {
+        let usual = ("EDGE_NAT_PING", "options");
+        Self::with_edges(algorithms, [usual; 2]).await
+    }
+
+    /// Each edge with a setting of its own.
+    async fn with_edges(algorithms: &str, own: [(&str, &str); 2]) -> Result<Self, Problem> {
         let network = Network::up()?;
         let dir = tempfile::Builder::new().prefix("signalbox-phones-").tempdir()?;
         make_certificate(dir.path())?;
         let mut site = network.site();
-        for (number, edge) in (1..).zip(&mut site.edges) {
+        for ((number, edge), (name, value)) in (1..).zip(&mut site.edges).zip(own) {
             let host = Network::edge(number).ip();
             let listen =
                 format!("udp:{host}:5060,udp:{host}:3478,tcp:{host}:5060,tls:{host}:5061,wss:{host}:443");
             edge.settings.push(("EDGE_LISTEN".into(), listen));
+            edge.settings.push((name.into(), value.into()));
         }
         let file = |name: &str| dir.path().join(name).display().to_string();
         let settings = [
