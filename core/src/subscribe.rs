@@ -79,7 +79,7 @@ impl Core {
     /// The store has answered one of a SUBSCRIBE's questions.
     pub(crate) fn on_subscribe_answer(&mut self, mut it: Box<Subscription>, answer: Answer, now: Instant) {
         match answer {
-            Answer::Loaded { record, credentials, .. } => {
+            Answer::Loaded { record, credentials, is_last_known: false } => {
                 match self.authorize(&mut it, credentials.flatten().as_ref(), now) {
                     Ok(()) => self.install(it, &record, now),
                     Err(reject) => self.reject(it.id, &it.request, &reject, now),
@@ -95,7 +95,8 @@ impl Core {
                 it.outcome = None;
                 self.load_watched(it);
             }
-            Answer::Conflict | Answer::Unavailable => {
+            // What was known last is not the state that a document has to tell.
+            Answer::Loaded { is_last_known: true, .. } | Answer::Conflict | Answer::Unavailable => {
                 let reject = self.unavailable();
                 self.reject(it.id, &it.request, &reject, now);
             }
@@ -159,6 +160,9 @@ impl Core {
         headers.append(Name::Contact, contact(&it.aor, &news.watcher));
         headers.append(Name::Expires, expires.to_string());
         headers.append(Name::AllowEvents, PACKAGE);
+        if let Some(info) = it.proof.and_then(|proof| proof.info) {
+            headers.append_named("Authentication-Info", info);
+        }
         self.respond(it.id, response, now);
         self.counters.subscribed += 1;
         self.notify(&it.aor, news, now);

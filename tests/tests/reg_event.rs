@@ -419,3 +419,22 @@ fn a_subscription_that_two_cores_see_is_one() {
     assert_eq!(record(&sim, "alice").watchers.len(), 1);
     assert_eq!(version(last(&sim, alice)), 1, "the first one died with its core");
 }
+
+#[test]
+fn without_the_store_a_subscriber_is_told_to_come_back() {
+    let (mut sim, alice) = alice_watches(21);
+    let other = sim.phone("alice", EP2);
+    sim.register_as(other, Register { expires: Some(60), ..Register::on(0) });
+    sim.run(10 * SECOND);
+    sim.store_down();
+    resubscribe(&mut sim, alice, 0, None);
+    let it = of(&sim, alice, 0);
+    assert_eq!(it.status, Some(503));
+    assert!(!first(&it.headers, "Retry-After").is_empty());
+    let told = it.notified.len();
+    sim.run(60 * SECOND);
+    assert_eq!(of(&sim, alice, 0).notified.len(), told, "nobody can say what is over");
+    sim.store_up();
+    sim.run(3 * SECOND);
+    assert_eq!(contacts(&last(&sim, alice).body), one(&sim.ua(other).contact(), "terminated", "expired"));
+}
