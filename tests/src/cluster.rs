@@ -1,4 +1,5 @@
-//! A cluster of real processes: edges, cores, and the SQLite file between the cores; on loopback, or where a [`Site`] says.
+//! A cluster of real processes: edges, cores, and between the cores a SQLite file, unless a plan has another database; on
+//! loopback, or where a [`Site`] says.
 //!
 //! Every node has a certificate of one CA, the edges share their flow keys and the cores their cluster keys, so a node
 //! that is killed and started again is the same node: flows, nonces and signed branches go on. What a node says goes
@@ -91,6 +92,7 @@ pub struct Cluster {
     pub edges: Vec<Node>,
     /// The cores.
     pub cores: Vec<Node>,
+    database: String,
     dir: TempDir,
 }
 
@@ -109,6 +111,17 @@ impl Cluster {
     ///
     /// A node that did not start, with the end of its log.
     pub async fn start(plan: &Plan, binaries: &Binaries) -> Result<Self, Problem> {
+        let mut cluster = Self::prepare(plan, binaries)?;
+        cluster.start_all().await?;
+        Ok(cluster)
+    }
+
+    /// A cluster that only has to be [started](Self::start_all).
+    ///
+    /// # Errors
+    ///
+    /// No certificates, or no ports.
+    pub fn prepare(plan: &Plan, binaries: &Binaries) -> Result<Self, Problem> {
         let dir = tempfile::Builder::new().prefix("signalbox-").tempdir()?;
         let edges: Vec<String> = (1..=plan.edges).map(|n| format!("ep{n}")).collect();
         let cores: Vec<String> = (1..=plan.cores).map(|n| format!("core{n}")).collect();
@@ -121,11 +134,14 @@ impl Cluster {
         for at in 0..plan.cores {
             dialled.push(SocketAddr::from((site.core(at).address, free_port()?)).to_string());
         }
-        let mut cluster = Self { edges: Vec::new(), cores: Vec::new(), dir };
+        let chosen = plan.settings.iter().find(|(variable, _)| variable == "CORE_DATABASE_URL");
+        let file = || format!("sqlite:{}", dir.path().join("location.db").display());
+        let database = chosen.map_or_else(file, |(_, url)| url.clone());
+        let mut cluster = Self { edges: Vec::new(), cores: Vec::new(), database, dir };
         for (at, (name, link)) in cores.iter().zip(&dialled).enumerate() {
             let mut node = cluster.node(name, &binaries.core, "CORE", &site.core(at), plan)?;
             node.set("CORE_LINK_LISTEN", link);
-            node.set("CORE_DATABASE_URL", &cluster.database_url());
+            node.set("CORE_DATABASE_URL", &cluster.database);
             node.set("CORE_DOMAINS", DOMAIN);
             node.set("CORE_CLUSTER_KEYS", &cluster_keys);
             plan.adjust(&mut node, "CORE");
@@ -151,7 +167,6 @@ impl Cluster {
             }
             cluster.edges.push(node);
         }
-        cluster.start_all().await?;
         Ok(cluster)
     }
 
@@ -276,7 +291,7 @@ impl Cluster {
         let core = self.cores.first().ok_or_else(|| Problem::new("a cluster without cores has no store"))?;
         let mut child = Command::new(core.program())
             .args(arguments)
-            .env("CORE_DATABASE_URL", self.database_url())
+            .env("CORE_DATABASE_URL", &self.database)
             .env("CORE_DOMAINS", DOMAIN)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::piped())
@@ -301,10 +316,6 @@ impl Cluster {
     /// The folder with the store, the certificates and the logs.
     pub fn dir(&self) -> &Path {
         self.dir.path()
-    }
-
-    fn database_url(&self) -> String {
-        format!("sqlite:{}", self.dir.path().join("location.db").display())
     }
 
     fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {

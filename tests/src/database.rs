@@ -4,10 +4,12 @@
 //! tests run as root, from where Debian installs them. No service of the system is touched.
 
 mod galera;
+mod load;
 mod postgres;
 mod server;
 
 pub use galera::Galera;
+pub use load::{Ledger, Load};
 pub use postgres::Postgres;
 
 /// Whether tests with databases are wanted. `tests/run` says so by `SIGNALBOX_DB=1`; without it this says on the terminal

@@ -98,6 +98,16 @@ impl Postgres {
         self.sql(node, "postgres", "SELECT pg_promote(true, 30)").await.map(drop)
     }
 
+    /// Starts a node that was killed, as what it was.
+    ///
+    /// # Errors
+    ///
+    /// It does not start.
+    pub async fn restart(&mut self, node: usize) -> Result<(), Problem> {
+        let _ = fs::remove_file(self.nodes[node].dir.join("postmaster.pid"));
+        self.run(node).await
+    }
+
     /// Makes a node that was killed a standby of `primary`, with a new copy of everything, and has commits wait for it.
     ///
     /// # Errors

@@ -2,14 +2,14 @@
 
 /// A message that a phone got. It trusts its cluster: what is missing reads as empty.
 #[derive(Debug, Clone)]
-pub(super) struct Message {
+pub(crate) struct Message {
     start: String,
     headers: Vec<(String, String)>,
 }
 
 impl Message {
     /// Reads a datagram; `None` when it is none of a SIP message (a keep-alive).
-    pub(super) fn read(datagram: &[u8]) -> Option<Self> {
+    pub(crate) fn read(datagram: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(datagram).ok()?;
         let (head, _) = text.split_once("\r\n\r\n")?;
         let (start, rest) = head.split_once("\r\n")?;
@@ -21,27 +21,27 @@ impl Message {
     }
 
     /// The status of a response.
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         self.start.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
     }
 
     /// The method of a request.
-    pub(super) fn method(&self) -> Option<&str> {
+    pub(crate) fn method(&self) -> Option<&str> {
         if self.status().is_some() { None } else { self.start.split(' ').next() }
     }
 
     /// The start line without the version: `INVITE sip:…` or `200 OK`.
-    pub(super) fn start(&self) -> &str {
+    pub(crate) fn start(&self) -> &str {
         self.start.trim_start_matches("SIP/2.0 ").trim_end_matches(" SIP/2.0")
     }
 
     /// The first header of that name.
-    pub(super) fn get(&self, name: &'static str) -> &str {
+    pub(crate) fn get(&self, name: &'static str) -> &str {
         self.all(name).next().unwrap_or_default()
     }
 
     /// Every line of that name.
-    pub(super) fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
+    pub(crate) fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
             .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
@@ -49,23 +49,23 @@ impl Message {
     }
 
     /// The values of a list header over all its lines, for values without commas of their own.
-    pub(super) fn list(&self, name: &'static str) -> Vec<&str> {
+    pub(crate) fn list(&self, name: &'static str) -> Vec<&str> {
         self.all(name).flat_map(|line| line.split(',')).map(str::trim).collect()
     }
 
     /// The URI in `<>` of a header.
-    pub(super) fn uri(&self, name: &'static str) -> &str {
+    pub(crate) fn uri(&self, name: &'static str) -> &str {
         between(self.get(name), "<", ">").unwrap_or_default()
     }
 
     /// The tag of To.
-    pub(super) fn to_tag(&self) -> &str {
+    pub(crate) fn to_tag(&self) -> &str {
         self.get("To").split_once(";tag=").map_or("", |(_, tag)| tag)
     }
 }
 
 /// What stands between two marks.
-pub(super) fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
+pub(crate) fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(open)?;
     rest.split_once(close).map(|(inner, _)| inner)
 }

@@ -112,10 +112,11 @@ impl Phone {
         let challenge = self.transact("INVITE", 1, &dialog, "").await?.expect_status(407)?;
         let proof = self.proof(&challenge, "INVITE", &uri)?;
         let answered = self.transact("INVITE", 2, &dialog, &proof).await?;
-        if !answered.provisional.contains(&180) {
+        let has_rung = answered.provisional.contains(&180);
+        let ok = answered.expect_status(200)?;
+        if !has_rung {
             return Err(Problem::new("no 180 before the answer"));
         }
-        let ok = answered.expect_status(200)?;
         // §12.1.2: the route set is Record-Route turned round, the remote target is Contact.
         dialog.routes = ok.list("Record-Route").into_iter().rev().map(str::to_owned).collect();
         dialog.target = ok.uri("Contact").to_owned();
