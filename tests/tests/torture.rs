@@ -98,6 +98,19 @@ fn arrive(messages: &[(&Row, Bytes)]) {
                 }
             }
         }
+        // A 100 goes one hop only (§16.7 step 5).
+        let is_response =
+            |message: &Bytes| message.starts_with(b"SIP/2.0 ") && final_status(message).is_some();
+        let responses = messages
+            .iter()
+            .filter(|(row, message)| matches!(row.verdict, Verdict::Accepted(_)) && is_response(message));
+        let invite =
+            letters.iter().find(|letter| letter.name == "sdp01").expect("an INVITE that is like others");
+        for (row, response) in responses {
+            if let Err(problem) = village.carries(&invite.again(row.name), response).await {
+                wrong.push(format!("{}: {problem}", row.name));
+            }
+        }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         village.ends().await
     });

@@ -24,6 +24,9 @@ use transport::{Flow, Protocol};
 const TOUCHED: [&str; 9] =
     ["via", "v", "max-forwards", "record-route", "route", "max-breadth", "content-length", "l", "path"];
 
+/// The lines that a response repeats, RFC 3261 §8.2.6.2.
+const REPEATED: [&str; 9] = ["via", "v", "from", "f", "to", "t", "call-id", "i", "cseq"];
+
 const FLOW_KEY: [u8; 32] = [7; 32];
 
 /// The answer of every phone: no proxy makes it up.
@@ -54,6 +57,13 @@ impl<'a> Letter<'a> {
         let to = Aor::of(&request.request_uri().ok()?).ok()?;
         Some(Self { name, bytes: bytes.clone(), to })
     }
+
+    /// The same once more, and no repetition: in a transaction of its own.
+    pub(crate) fn again(&self, mark: &str) -> Self {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let bytes = Bytes::from(text.replacen("z9hG4bK", &format!("z9hG4bK{mark}"), 1));
+        Self { name: self.name, bytes, to: self.to.clone() }
+    }
 }
 
 impl Village {
@@ -62,7 +72,7 @@ impl Village {
         let domains: Vec<&str> = letters.iter().map(|letter| letter.to.domain()).collect();
         let settings = [
             ("CORE_DOMAINS", domains.join(",")),
-            ("CORE_AUTH_CALLS", "false".to_owned()),
+            ("CORE_AUTH_METHODS", "none".to_owned()),
             ("EDGE_FLOW_KEYS", STANDARD.encode(FLOW_KEY)),
         ];
         let settings = settings.map(|(variable, value)| (variable.to_owned(), value)).into();
@@ -107,6 +117,32 @@ impl Village {
         // Why it does not arrive is what the sender hears.
         let (arrived, answered) = tokio::join!(arrives, sends);
         answered.and(arrived)
+    }
+
+    /// A phone answers a message with a response of the corpus: what is not taken from the request arrives as it is.
+    pub(crate) async fn carries(&self, letter: &Letter<'_>, response: &Bytes) -> Result<(), Problem> {
+        let edge = self.cluster.edges.first().ok_or_else(|| Problem::new("an edge"))?;
+        let phone = UdpSocket::bind("127.0.0.1:0").await?;
+        self.binds(&letter.to, edge, phone.local_addr()?).await?;
+        let socket = Datagrams::to(edge.sip()).await?;
+        socket.send(&letter.bytes).await?;
+        let (heard, edge) = hears(&phone, &letter.bytes).await?;
+        let start = start_line(response);
+        let own = lines(response).into_iter().filter(|line| !REPEATED.contains(&&*name(line)));
+        let body = response.windows(4).position(|window| window == b"\r\n\r\n");
+        let body = body.and_then(|at| response.get(at + 4..)).unwrap_or_default();
+        let length = format!("Content-Length: {}\r\n\r\n", body.len());
+        let head =
+            [start.to_vec(), repeated(&heard).concat(), own.flatten().collect(), length.into()].concat();
+        let sent = Bytes::from([&head[..], body].concat());
+        phone.send_to(&sent, edge).await?;
+        let arrived = socket.receive(|message| final_status(message).is_some()).await;
+        let arrived = Bytes::from(arrived.ok_or_else(|| Problem::new("does not arrive"))?);
+        if start_line(&arrived) == start && lines(&arrived) == lines(&sent) && arrived.ends_with(body) {
+            return Ok(());
+        }
+        let (sent, arrived) = (String::from_utf8_lossy(&sent), String::from_utf8_lossy(&arrived));
+        Err(Problem::new(format!("sent\n{sent}\narrives as\n{arrived}")))
     }
 
     /// Puts a phone into the store as the only contact of an address.
@@ -188,8 +224,26 @@ fn same(sent: &Bytes, heard: &Bytes) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The header lines that a proxy leaves alone, each with its folds and its end.
+fn start_line(message: &[u8]) -> &[u8] {
+    message.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
+/// The header lines that a proxy leaves alone.
 fn lines(message: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = all_lines(message);
+    lines.retain(|line| !TOUCHED.contains(&&*name(line)));
+    lines
+}
+
+/// The lines that a response takes from its request (RFC 3261 §8.2.6.2).
+fn repeated(request: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = all_lines(request);
+    lines.retain(|line| REPEATED.contains(&&*name(line)));
+    lines
+}
+
+/// The header lines, each with its folds and its end.
+fn all_lines(message: &[u8]) -> Vec<Vec<u8>> {
     let end = message.windows(4).position(|window| window == b"\r\n\r\n").map_or(message.len(), |at| at + 2);
     let head = message.get(..end).unwrap_or_default();
     let mut lines: Vec<Vec<u8>> = Vec::new();
@@ -199,30 +253,18 @@ fn lines(message: &[u8]) -> Vec<Vec<u8>> {
             _ => lines.push(line.to_vec()),
         }
     }
-    lines.retain(|line| {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        !TOUCHED.contains(&&*String::from_utf8_lossy(name).trim().to_ascii_lowercase())
-    });
     lines
+}
+
+fn name(line: &[u8]) -> String {
+    let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    String::from_utf8_lossy(name).trim().to_ascii_lowercase()
 }
 
 /// The phone's answer: what it has to repeat is repeated as it stands.
 fn answer(request: &[u8]) -> Vec<u8> {
-    let end = request.windows(4).position(|window| window == b"\r\n\r\n").map_or(request.len(), |at| at + 2);
-    let mut answer = format!("SIP/2.0 {ANSWER} Busy Here\r\n").into_bytes();
-    let mut keeps = false;
-    for line in request.get(..end).unwrap_or_default().split_inclusive(|byte| *byte == b'\n').skip(1) {
-        if !line.starts_with(b" ") && !line.starts_with(b"\t") {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            let name = String::from_utf8_lossy(name).trim().to_ascii_lowercase();
-            keeps = ["via", "v", "from", "f", "to", "t", "call-id", "i", "cseq"].contains(&&*name);
-        }
-        if keeps {
-            answer.extend_from_slice(line);
-        }
-    }
-    answer.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-    answer
+    let start = format!("SIP/2.0 {ANSWER} Busy Here\r\n").into_bytes();
+    [start, repeated(request).concat(), b"Content-Length: 0\r\n\r\n".to_vec()].concat()
 }
 
 #[test]

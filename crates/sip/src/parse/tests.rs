@@ -167,6 +167,14 @@ fn content_length_cuts_a_datagram() {
     assert_eq!(refused(with("Content-Length: 2\r\nl: 1\r\n\r\nhi")), (400, true));
 }
 
+/// §18.3: a response whose body is cut is for nobody.
+#[test]
+fn a_response_that_is_cut_is_dropped() {
+    let of = |body: &str| format!("SIP/2.0 200 OK\r\n{REST}Content-Length: 3\r\n\r\n{body}");
+    assert_eq!(refused(of("hi")), (400, false));
+    assert!(parse(of("hi!")).is_ok());
+}
+
 #[test]
 fn folded_and_spaced_headers() {
     let request = accepted(with("Subject  : I know\r\n you're\r\n\tthere \r\n\r\n"));
