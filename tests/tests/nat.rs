@@ -130,6 +130,34 @@ fn a_gateway_that_restarts() {
     });
 }
 
+/// A network of a test is its own: another one beside it is not touched, and nothing is left.
+#[test]
+fn networks_stand_side_by_side_and_leave_nothing() {
+    nat::run(async || {
+        let edge = Network::edge(1);
+        let (one, two) = (Network::up()?, Network::up()?);
+        let spaces = [one.space("edge1"), two.space("edge1")];
+        // The same address in both.
+        let sockets = [spaces[0].datagrams(edge)?, spaces[1].datagrams(edge)?];
+        let phone = two.space("sym1").datagrams((Network::address("sym1"), edge.port()).into())?;
+        phone.send_to(b"through", edge).await?;
+        let mut datagram = [0; 16];
+        let (_, from) = sockets[1].recv_from(&mut datagram).await?;
+        assert_eq!(from.ip().to_string(), "10.99.0.102", "the gateway's address");
+        assert_ne!(from.port(), edge.port(), "a symmetric NAT takes a port of its own");
+        assert!(sockets[0].try_recv(&mut datagram).is_err(), "the other network hears nothing");
+        drop(one);
+        let again = two.space("edge1").datagrams((edge.ip(), 0).into());
+        assert!(again.is_ok(), "the other network stands");
+        drop(two);
+        assert!(
+            spaces.iter().all(|space| space.datagrams((edge.ip(), 0).into()).is_err()),
+            "nothing is left"
+        );
+        Ok(())
+    });
+}
+
 /// A cluster in the network and a caller that everybody can reach.
 struct Exchange {
     cluster: Cluster,
