@@ -370,7 +370,7 @@ impl<P: Peer> Layer<P> {
         found
     }
 
-    /// RFC 6026 §6, §7.3: what matches no transaction is told as such, and as nothing else.
+    /// §18.1.2; RFC 6026 §6, §7.3: what matches no transaction is told as such, and as nothing else.
     fn receive_response(&mut self, response: Response, from: P, now: Instant) {
         let found =
             key::of_response(&response, &mut self.key).then(|| self.clients.find(&self.key)).flatten();
