@@ -127,7 +127,7 @@ fn what_is_not_offered_gets_another_challenge() {
         line.replace("username=", "username*="),
         line.replace("example.com\", nonce", "example.net\", nonce"),
     ] {
-        let reject = judge(&mut auth(), &register(&[other.clone()]), NOW).unwrap_err();
+        let reject = judge(&mut auth(), &register(std::slice::from_ref(&other)), NOW).unwrap_err();
         assert_eq!(reject.status.code(), 401, "{other}");
         assert!(reject.headers.iter().all(|(_, value)| value.starts_with(b"Digest ")), "{other}");
     }
@@ -162,7 +162,7 @@ fn malformed_credentials_for_us_are_400() {
         format!("{line}, realm=\"example.com\""),
         line.replace("username=\"alice\"", "username=\"alice\", username*=UTF-8''alice"),
     ] {
-        assert_eq!(status(&register(&[wrong.clone()])), 400, "{wrong}");
+        assert_eq!(status(&register(std::slice::from_ref(&wrong))), 400, "{wrong}");
         // They do not spoil good ones.
         assert_eq!(status(&register(&[wrong, line.clone()])), 200);
     }
@@ -261,9 +261,9 @@ fn of_several_credentials_the_freshest_of_our_realm_count() {
     let mut auth = auth();
     let good = Shown::alice(&auth);
     let other_realm = Shown { realm: "example.org", password: "other", ..good.clone() };
-    let not_ours = Shown { realm: "gateway.example.net", nonce: "x".to_owned(), ..good.clone() };
-    let stale = Shown { nonce: auth.nonces.make(1, 1), ..good.clone() };
-    let foreign = Shown { nonce: "y".to_owned(), ..good.clone() };
+    let not_ours = Shown { realm: "gateway.example.net", nonce: "x".to_owned(), ..good };
+    let stale = Shown { nonce: auth.nonces.make(1, 1), ..good };
+    let foreign = Shown { nonce: "y".to_owned(), ..good };
     let lines = [&not_ours, &other_realm, &foreign, &stale, &good].map(|shown| shown.line("REGISTER"));
     assert_eq!(answer(&mut auth, &register(&lines), NOW), (200, false));
     assert_eq!(answer(&mut auth, &register(&lines[..4]), NOW), (401, true));
