@@ -1,6 +1,7 @@
 //! Who must prove what, RFC 3261 §22 with RFC 7616 and RFC 8760.
 //!
-//! The registrar challenges with 401, the proxy with 407, the preferred algorithm first (RFC 8760 §2.3). A user proves to
+//! The registrar challenges with 401, the proxy with 407 and a realm that is the domain (§22.1), the preferred algorithm first
+//! (RFC 7616 §3.7 and §3.8, RFC 8760 §2.3), by Digest alone (RFC 8760 §2.6). A user proves to
 //! be the owner of the address-of-record in To (REGISTER) or From (every other request) and of no other:
 //!
 //! | what the request shows | answer |
@@ -217,7 +218,7 @@ fn lines(
 }
 
 /// Takes the proof of the caller out of a copy: it was for this cluster and is nobody else's business (§22.3). When
-/// another realm has a line as well, all of them stay.
+/// another realm has a line as well, all of them stay, untouched (RFC 7616 §3.6).
 pub fn forget(copy: &mut Request, serves: impl Fn(&str) -> bool) {
     let ours = |line: &[u8]| {
         let realm = match digest::Credentials::parse(line) {

@@ -54,6 +54,8 @@ node::settings! {
         register_max_expires: Span = Span::from_secs(7200),
         /// Largest number of contacts of one address.
         register_max_contacts: usize = 10,
+        /// What Service-Route (RFC 3608) tells a UA about the way of its requests: `off`, or `edge`, the one that it registered through.
+        service_route: ServiceRoute = ServiceRoute::Off,
         /// Users, `name@domain`, who may subscribe to the registration state (RFC 3680) of everybody: applications. Everybody may subscribe to his own.
         reg_watchers: Vec<Watching> = Vec::new() => "none",
         /// Messages that may wait for the engine; beyond it requests are answered with 503.
@@ -152,6 +154,7 @@ impl Config {
                 max_expires: seconds(self.register_max_expires),
                 max_contacts: self.register_max_contacts,
             },
+            service_route: self.service_route == ServiceRoute::Edge,
             reg_watchers: self.reg_watchers.iter().map(|watching| watching.0.clone()).collect(),
         }
     }
@@ -196,6 +199,38 @@ impl fmt::Display for Watching {
 }
 
 node::setting!(Watching);
+
+/// What a 200 to a REGISTER tells about the way of other requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceRoute {
+    /// `off`: nothing.
+    Off,
+    /// `edge`: through the edge of the registration.
+    Edge,
+}
+
+impl FromStr for ServiceRoute {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            "edge" => Ok(Self::Edge),
+            _ => Err("`off` or `edge` is expected"),
+        }
+    }
+}
+
+impl fmt::Display for ServiceRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Edge => "edge",
+        })
+    }
+}
+
+node::setting!(ServiceRoute);
 
 /// Part of the list of methods that are challenged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,6 +298,7 @@ mod tests {
             ("CORE_AUTH_ALGORITHMS", "MD4"),
             ("CORE_AUTH_METHODS", "INVITE,all"),
             ("CORE_AUTH_METHODS", "invite"),
+            ("CORE_SERVICE_ROUTE", "core"),
             ("CORE_AUTH_METHODS", "INVITE,CANCEL"),
             ("CORE_REGISTER_MAX_EXPIRES", "10s"),
             ("CORE_REGISTER_MAX_CONTACTS", "0"),

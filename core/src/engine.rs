@@ -52,6 +52,8 @@ pub enum Input {
         message: Message,
         /// Where it entered the cluster, as text for the binding: `udp:192.0.2.1:5060`; empty when the edge made it.
         source: String,
+        /// On which address of the edge, `udp:198.51.100.1:5060`; told for a REGISTER.
+        local: String,
     },
     /// The store answers.
     Answer(QueryId, Answer),
@@ -124,8 +126,9 @@ pub struct Core {
     pub(crate) out: VecDeque<Output>,
     pub(crate) actions: Vec<Action>,
     pub(crate) counters: Counters,
-    /// where the request in hand entered the cluster
+    /// where the request in hand entered the cluster, and on which address of its edge
     pub(crate) source: String,
+    pub(crate) local: String,
     clock: Clock,
 }
 
@@ -169,6 +172,7 @@ impl Core {
             actions: Vec::new(),
             counters: Counters::default(),
             source: String::new(),
+            local: String::new(),
             clock: Clock { at: now, unix },
         }
     }
@@ -448,8 +452,8 @@ impl node::Engine for Core {
 
     fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::FromEdge { edge, message, source } => {
-                self.source = source;
+            Input::FromEdge { edge, message, source, local } => {
+                (self.source, self.local) = (source, local);
                 self.layer.receive(message, EdgeHop(edge), now);
             }
             Input::Answer(query, answer) => self.on_answer(query, answer, now),

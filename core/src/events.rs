@@ -108,8 +108,9 @@ impl Intake {
             return Ok(());
         };
         let source = sip.source.as_ref().map(source).unwrap_or_default();
+        let local = sip.source.as_ref().map(|source| source.local.clone()).unwrap_or_default();
         if let Err(Input::FromEdge { message, .. }) =
-            inbox.try_send(Input::FromEdge { edge, message, source })
+            inbox.try_send(Input::FromEdge { edge, message, source, local })
         {
             self.meter.overload.inc();
             if let (Some(answer), Some(links)) = (overloaded(&message, RETRY_AFTER), self.links.get()) {

@@ -26,6 +26,7 @@ mod pending;
 mod register;
 pub mod routing;
 mod serve;
+pub mod service_route;
 pub mod settings;
 pub mod signature;
 mod sips;

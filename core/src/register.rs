@@ -1,20 +1,21 @@
 //! The life of a REGISTER in a core, RFC 3261 §10.3: challenge, load, check, apply, save, answer.
 //!
 //! Only a saved binding is acknowledged. A conflicting save of another core sends the request back to the load,
-//! so no update is lost; the rounds are bounded.
+//! so no update is lost; the rounds are bounded. Every core reads and writes one location service (§10.1).
 
 use std::time::Instant;
 
 use location::{Answer, Credentials, Query, Save};
 use registrar::notify::{self, News};
 use registrar::{Origin, Record, answer, apply, update};
-use sip::{Aor, Reject, Request};
+use sip::{Aor, Name, Reject, Request};
 use transaction::ServerId;
 
 use crate::auth::{Claim, Moment, Proof, Role};
 use crate::engine::{Core, EdgeHop};
 use crate::gruu;
 use crate::pending::Pending;
+use crate::service_route::{self, Entry};
 
 /// A REGISTER between two answers of the store.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct Register {
     claim: Claim,
     /// Set once the claim has proven to be right: a nonce count is used up only once, however often the record is read.
     proof: Option<Proof>,
-    edge: String,
+    entry: Entry,
     source: String,
     /// The next state, once it was sent to the store.
     saving: Option<Record>,
@@ -50,6 +51,7 @@ impl Core {
             }
         };
         let edge = self.edges.name(from.0).unwrap_or("").to_owned();
+        let entry = Entry { edge, local: std::mem::take(&mut self.local) };
         let source = std::mem::take(&mut self.source);
         let register = Register {
             id,
@@ -57,7 +59,7 @@ impl Core {
             aor,
             claim,
             proof: None,
-            edge,
+            entry,
             source,
             saving: None,
             news: Vec::new(),
@@ -129,7 +131,8 @@ impl Core {
     /// §10.3 steps 6 and 7.
     fn apply(&mut self, mut register: Box<Register>, record: &Record, now: Instant) {
         let unix = self.unix(now);
-        let origin = Origin { edge: &register.edge, source: &register.source, core: &self.settings.name };
+        let origin =
+            Origin { edge: &register.entry.edge, source: &register.source, core: &self.settings.name };
         let policy = &self.settings.policy;
         let change = update::read(&register.request, policy)
             .and_then(|update| apply::changes(record, &update, policy, &origin, unix));
@@ -162,6 +165,12 @@ impl Core {
             gruu::mint(keys, &register.aor, instance, epoch, random)
         };
         let mut response = answer::ok(&register.request, record, &register.aor, mint, &tag, unix);
+        if self.settings.service_route
+            && record.live(unix).next().is_some()
+            && let Some(route) = service_route::value(&register.request, &register.entry)
+        {
+            response.headers.append(Name::ServiceRoute, route);
+        }
         if let Some(info) = register.proof.as_ref().and_then(|proof| proof.info.clone()) {
             response.headers.append_named("Authentication-Info", info);
         }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub challenged: Challenged,
     /// Expiry and contact limits of the registrar.
     pub policy: Policy,
+    /// Whether a UA is told to send its requests through the edge that it registered through (RFC 3608).
+    pub service_route: bool,
     /// Users who may watch the registration state of everybody (RFC 3680 §4.6).
     pub reg_watchers: BTreeSet<Aor>,
 }

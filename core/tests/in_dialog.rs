@@ -27,6 +27,7 @@ fn core(now: Instant) -> Core {
         algorithms: vec![Algorithm::Sha256],
         challenged: Challenged::All,
         policy: Policy::default(),
+        service_route: false,
         reg_watchers: BTreeSet::new(),
     };
     let mut core = Core::new(settings, Timers::default(), [2; 32], now, Duration::from_secs(1_000));
@@ -46,7 +47,10 @@ fn bye(core: &mut Core, route: &str, now: Instant) -> QueryId {
          From: <sip:alice@example.com>;tag=a\r\nTo: <sip:bob@example.com>;tag=b\r\nCall-ID: c\r\nCSeq: 2 BYE\r\n\
          Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     );
-    core.handle(Input::FromEdge { edge: EDGE, message: message(text), source: String::new() }, now);
+    core.handle(
+        Input::FromEdge { edge: EDGE, message: message(text), source: String::new(), local: String::new() },
+        now,
+    );
     loop {
         match core.poll_output().expect("the core asks the store") {
             Output::Ask(id, _) => return id,

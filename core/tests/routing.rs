@@ -17,6 +17,7 @@ fn settings() -> Settings {
         algorithms: vec![Algorithm::Sha256],
         challenged: Challenged::All,
         policy: Policy::default(),
+        service_route: false,
         reg_watchers: [].into(),
     }
 }

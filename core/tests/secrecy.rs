@@ -27,6 +27,7 @@ fn core(now: Instant) -> Core {
         algorithms: vec![ALGORITHM],
         challenged: Challenged::All,
         policy: Policy::default(),
+        service_route: false,
         reg_watchers: std::collections::BTreeSet::new(),
     };
     let mut core = Core::new(settings, Timers::default(), [2; 32], now, Duration::from_secs(1_000));
@@ -60,7 +61,10 @@ fn request(method: &str, user: &str, nonce: Option<&str>) -> Message {
 
 /// What the core does about a request: the kinds of its questions, and its final answer. The store knows alice.
 fn deed(core: &mut Core, request: Message, now: Instant) -> (Vec<&'static str>, Response) {
-    core.handle(Input::FromEdge { edge: EDGE, message: request, source: String::new() }, now);
+    core.handle(
+        Input::FromEdge { edge: EDGE, message: request, source: String::new(), local: String::new() },
+        now,
+    );
     let mut asked = Vec::new();
     loop {
         match core.poll_output().expect("it is answered") {

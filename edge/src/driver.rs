@@ -98,7 +98,7 @@ impl Driver {
         trace(&bytes, || self.core_name(core));
         let frame = Sip {
             message: bytes.clone(),
-            source: source.map(|flow| source_of(&flow)),
+            source: source.map(|flow| source_of(&flow, &bytes)),
             received_at: if source.is_some() { node::clock::unix_millis() } else { 0 },
             ..Sip::default()
         };
@@ -133,7 +133,10 @@ fn trace(bytes: &Bytes, to: impl FnOnce() -> String) {
     }
 }
 
-/// A flow as the link tells it to a core.
-fn source_of(flow: &Flow) -> Source {
-    Source::new(flow.protocol.token(), flow.remote, "", false)
+/// A flow as the link tells it to a core. Its own end is told with a REGISTER only: the core may have to say it to the UA.
+fn source_of(flow: &Flow, message: &[u8]) -> Source {
+    let protocol = flow.protocol.token();
+    let local =
+        if message.starts_with(b"REGISTER ") { format!("{protocol}:{}", flow.local) } else { String::new() };
+    Source::new(protocol, flow.remote, &local, false)
 }

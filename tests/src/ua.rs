@@ -44,6 +44,8 @@ pub struct Profile {
     pub instance: Option<String>,
     /// Whether it says `Supported: path`, and `outbound` as well when it has an instance.
     pub supports_path: bool,
+    /// Whether it sends its requests the way that a Service-Route tells (RFC 3608 §6.1).
+    pub follows_service_route: bool,
 }
 
 /// What a UA does with an incoming call.
@@ -165,6 +167,8 @@ pub struct Ua {
     pub answer: Answer,
     /// The GRUU that it gives as its contact in dialogs, if any (RFC 5627 §3.3).
     pub gruu: Option<String>,
+    /// The Service-Route of its last registration.
+    pub service_route: Vec<String>,
     /// False: it hears and says nothing, like a phone without power.
     pub is_on: bool,
     /// Everything that came.
@@ -205,6 +209,7 @@ impl Ua {
             profile,
             answer: Answer::after_ms(1_000),
             gruu: None,
+            service_route: Vec::new(),
             is_on: true,
             heard: Vec::new(),
             calls: Vec::new(),

@@ -338,3 +338,58 @@ fn two_phones_that_register_at_once_are_both_stored() {
     assert_eq!(contacts(&sim, "alice").len(), 3);
     assert!(phones.iter().all(|phone| sim.ua(*phone).registrations[0].status == Some(200)));
 }
+
+/// Alice and Bob, who are told the way of their requests, and Alice goes it (RFC 3608).
+fn with_service_routes(seed: u64, protocol: Protocol) -> (Sim, usize, usize) {
+    let topology = Topology { service_route: true, ..Topology::default() };
+    let mut sim = Sim::with(seed, topology, Weather::fair());
+    let alice = sim.phone_with("alice", EP1, protocol, |profile| profile.follows_service_route = true);
+    let bob = sim.phone("bob", EP2);
+    sim.register(alice);
+    sim.register(bob);
+    (sim, alice, bob)
+}
+
+#[test]
+fn a_phone_calls_by_its_service_route() {
+    for (protocol, parameter) in [(Protocol::Udp, ""), (Protocol::Tcp, ";transport=tcp")] {
+        let (mut sim, alice, bob) = with_service_routes(28, protocol);
+        let expected = [format!("<sip:{}{parameter};lr>", sim.edge_address(EP1))];
+        assert_eq!(sim.ua(alice).service_route, expected);
+        // RFC 3608 §6.3: a query is told the same.
+        sim.register_as(alice, Register { contacts: Contacts::None, expires: None, ..Register::on(0) });
+        assert_eq!(sim.ua(alice).service_route, expected);
+        let call = sim.call(alice, "bob");
+        assert_eq!(sim.final_of(call, Duration::from_secs(3)), Some(200));
+        let invites = sim.ua(bob).requests("INVITE");
+        assert!(
+            cluster_tests::ua::message::lines(&invites[0].headers, "Route").is_empty(),
+            "all of it was used"
+        );
+        sim.run(Duration::from_secs(1));
+        assert_eq!(sim.ua(bob).requests("ACK").len(), 1);
+        assert_eq!(sim.hang_up(call), Some(200));
+        // Nothing is registered any more, so there is no way to be told.
+        sim.register_as(alice, Register { expires: Some(0), ..Register::on(0) });
+        assert!(sim.ua(alice).service_route.is_empty());
+    }
+}
+
+#[test]
+fn a_service_route_of_another_edge_does_no_harm() {
+    let (mut sim, alice, bob) = with_service_routes(29, Protocol::Udp);
+    let other = sim.edge_address(EP2);
+    sim.order(alice, |alice| alice.service_route = vec![format!("<sip:{other};lr>")]);
+    let call = sim.call(alice, "bob");
+    assert_eq!(sim.final_of(call, Duration::from_secs(3)), Some(200));
+    assert_eq!(sim.hang_up(call), Some(200));
+    assert_eq!(sim.ua(bob).transactions("INVITE").len(), 1);
+}
+
+#[test]
+fn nobody_is_told_a_way_unless_it_is_wanted() {
+    let mut sim = Sim::new(30);
+    let alice = sim.phone("alice", EP1);
+    sim.register(alice);
+    assert!(sim.ua(alice).service_route.is_empty());
+}

@@ -119,6 +119,7 @@ fn play(seed: u64) -> Sim {
         edges: 1 + dice.index(3),
         cores: if trouble == Trouble::None { 1 + dice.index(2) } else { 2 + dice.index(2) },
         call_auth: dice.chance(500),
+        service_route: false,
     };
     let mut sim = Sim::with(seed, topology, weather);
     if std::env::var("SIM_SEED").is_err() {

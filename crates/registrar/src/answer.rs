@@ -1,6 +1,7 @@
 //! The 200 to a REGISTER, RFC 3261 §10.3 step 8, RFC 3327 §5.3, RFC 5626 §6, RFC 5627 §5.2.
 //!
-//! No Service-Route (RFC 3608 leaves it to local policy): requests of a UA go to the edge that it registered through.
+//! Record-Route of the request means nothing here and is not copied. Service-Route (RFC 3608) is the business of whoever
+//! knows the way that the request has come.
 
 use std::fmt::Write;
 
@@ -121,6 +122,14 @@ mod tests {
             ]
         );
         assert_eq!(lines(&response, Name::Date), ["Mon, 12 Jan 1970 13:46:40 GMT"]);
+    }
+
+    /// RFC 3261 §10.3.
+    #[test]
+    fn a_record_route_is_ignored() {
+        let response = answer(&request("Record-Route: <sip:p.example.net;lr>\r\n"), &Record::default());
+        assert!(response.headers.get(Name::RecordRoute).is_none());
+        assert!(response.headers.get(Name::ServiceRoute).is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!   needs no memory: it is the same for ever, and names its instance to everybody.
 //! - The *temporary* one has a user part `tgruu.TOKEN` that says nothing to outsiders (§3.1.2). What the token is made
 //!   of is the business of whoever has the keys. It holds as long as the *epoch* of its instance is the one in which it
-//!   was given out: see [`crate::Binding::gruu_epoch`].
+//!   was given out (§5.1, §5.3): see [`crate::Binding::gruu_epoch`].
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! A REGISTER read and checked, RFC 3261 §10.3 steps 1, 2, 5 and 6, with RFC 3327 §5.3, RFC 5626 §6 and RFC 5627 §5.1.
+//! A REGISTER read and checked, RFC 3261 §10.2 and §10.3 steps 1, 2, 5 and 6, with RFC 3327 §5.3, RFC 5626 §6 and RFC 5627 §5.1.
 //!
 //! What comes out is valid in itself; whether it fits the record is the business of [`crate::apply`].
 

@@ -55,7 +55,7 @@ pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Str
     hash.as_bytes().iter().copied().map(char::from).collect()
 }
 
-/// One challenge's header value: `Digest realm="…", nonce="…", algorithm=SHA-256, qop="auth"[, stale=true]`.
+/// One challenge's header value, RFC 7616 §3.3: `Digest realm="…", nonce="…", algorithm=SHA-256, qop="auth"[, stale=true]`.
 pub fn challenge(algorithm: Algorithm, realm: &str, nonce: &str, stale: bool) -> Bytes {
     let mut value = String::with_capacity(64 + realm.len() + nonce.len());
     value.push_str("Digest realm=\"");

@@ -94,6 +94,7 @@ impl Phone {
             algorithm: Algorithm::Md5,
             host: local.to_string(),
             instance: None,
+            follows_service_route: false,
             supports_path: true,
         });
         ua.answer = Answer::after_ms(0);

@@ -31,11 +31,13 @@ pub struct Topology {
     pub cores: usize,
     /// Whether callers of the own domain have to prove who they are.
     pub call_auth: bool,
+    /// Whether phones are told to send their requests through the edge that they registered through (RFC 3608).
+    pub service_route: bool,
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { edges: 2, cores: 2, call_auth: true }
+        Self { edges: 2, cores: 2, call_auth: true, service_route: false }
     }
 }
 
@@ -52,6 +54,7 @@ pub(super) struct CoreNode {
     pub(super) engine: Option<Core>,
     pub(super) life: u64,
     call_auth: bool,
+    service_route: bool,
 }
 
 impl Sim {
@@ -64,7 +67,13 @@ impl Sim {
         }
         for n in 0..topology.cores {
             let name = format!("core-{}", n + 1);
-            self.cores.push(CoreNode { name, engine: None, life: 0, call_auth: topology.call_auth });
+            self.cores.push(CoreNode {
+                name,
+                engine: None,
+                life: 0,
+                call_auth: topology.call_auth,
+                service_route: topology.service_route,
+            });
         }
         for edge in 0..topology.edges {
             for core in 0..topology.cores {
@@ -101,6 +110,7 @@ impl Sim {
             keys: ClusterKeys::random([7; 32]),
             nonce_lifetime: 300,
             algorithms: vec![sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5],
+            service_route: node.service_route,
             challenged: if node.call_auth { Challenged::All } else { Challenged::NONE },
             policy: Policy { min_expires, ..Policy::default() },
             reg_watchers: [Aor::parse(&format!("app@{DOMAIN}")).expect("an address")].into(),

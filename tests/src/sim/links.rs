@@ -201,9 +201,11 @@ impl Sim {
         if frame.upwards {
             let source =
                 frame.source.map(|flow| format!("{}:{}", flow.protocol, flow.remote)).unwrap_or_default();
+            let local =
+                frame.source.map(|flow| format!("{}:{}", flow.protocol, flow.local)).unwrap_or_default();
             self.tell_core(
                 frame.core,
-                core_engine::Input::FromEdge { edge: peer(frame.edge), message, source },
+                core_engine::Input::FromEdge { edge: peer(frame.edge), message, source, local },
             );
         } else {
             self.tell_edge(frame.edge, edge_engine::Input::FromCore { core: peer(frame.core), message });

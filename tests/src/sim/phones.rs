@@ -89,6 +89,7 @@ impl Sim {
             host: format!("172.16.0.{octet}:5060"),
             instance: None,
             supports_path: false,
+            follows_service_route: false,
         };
         change(&mut profile);
         self.add_user(user, &profile.password);

@@ -109,6 +109,9 @@ impl Ua {
             header("Call-ID", call.call_id.clone()),
             header("CSeq", format!("{} {method}", call.cseq)),
         ];
+        if self.profile.follows_service_route {
+            headers.extend(self.service_route.iter().map(|hop| header("Route", hop.clone())));
+        }
         headers.extend(call.options.extra.iter().map(|(name, value)| header(name, value.clone())));
         headers
     }

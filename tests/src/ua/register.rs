@@ -214,6 +214,8 @@ impl Ua {
         if status == 200 {
             registration.contacts = elements(headers, "Contact");
             registration.path = elements(headers, "Path");
+            // RFC 3608 §6.1: the last 200 counts, also when it has none.
+            self.service_route = elements(headers, "Service-Route");
         }
     }
 }

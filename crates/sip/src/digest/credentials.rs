@@ -104,7 +104,7 @@ impl<'a> Credentials<'a> {
         found.credentials().ok_or_else(|| unusable(Why::Improper))
     }
 
-    /// Recomputes the response from HA1 (lower-case hex) and compares in constant time.
+    /// Recomputes the response from HA1 (lower-case hex) and compares in constant time (RFC 7616 §3.6).
     pub fn verify(&self, ha1: &str, method: &Method) -> bool {
         let Some(expected) = self.digest(ha1, method.as_str()) else { return false };
         let mut claimed = [0; LONGEST];
