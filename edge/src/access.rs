@@ -82,7 +82,8 @@ pub fn check_sips(request: &Request, flow: &Flow) -> Result<(), Reject> {
 /// The Record-Route value that brings in-dialog requests back to `flow` (RFC 5626 §5.3.2). The transport is the
 /// flow's own, so that a UA which resolves the URI reaches us the way it came; the other edge of the call adds its own, and if that is us, so do
 /// we (RFC 5658 §5, §6.2, §7). SIPS where the
-/// Request-URI or the next Route entry is (RFC 3261 §16.6 step 4).
+/// Request-URI or the next Route entry is (RFC 3261 §16.6 step 4). With a GRUU in the dialog it is the same
+/// (RFC 5627 §6.2).
 pub fn record_route(request: &Request, flow: &Flow, settings: &Settings) -> Bytes {
     let token = settings.keys.mint(flow);
     let host = settings.public_host(flow);
