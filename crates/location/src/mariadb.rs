@@ -325,10 +325,10 @@ const SAVE: &str = "INSERT INTO location (aor, version, due_at, bindings, watche
     RETURNING aor, version, bindings, watchers";
 
 const SWEEP: &str = "DELETE FROM location WHERE due_at <= ? AND bindings = '[]' AND watchers = '[]' \
-    ORDER BY due_at, aor LIMIT ? RETURNING aor";
+    ORDER BY due_at LIMIT ? RETURNING aor";
 
 const DUE: &str = "SELECT aor, version, bindings, watchers FROM location \
-    WHERE due_at <= ? AND NOT (bindings = '[]' AND watchers = '[]') ORDER BY due_at, aor LIMIT ?";
+    WHERE due_at <= ? AND NOT (bindings = '[]' AND watchers = '[]') ORDER BY due_at LIMIT ?";
 
 const FORGET_EDGES: &str = concat!(
     "DELETE location_edge FROM ",

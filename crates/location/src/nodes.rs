@@ -57,6 +57,8 @@ pub(crate) enum Standing {
         /// Another node that takes writes is the better choice.
         is_busy: bool,
     },
+    /// It is well, and does not: another one does.
+    Standby,
     /// It does not, and why.
     Unfit(String),
 }
@@ -146,7 +148,7 @@ impl<D: Dialect> Nodes<D> {
                 state: match standing {
                     Some(Standing::Writable { .. }) if choice == Choice::Node(index) => NodeState::InUse,
                     Some(Standing::Writable { .. }) => NodeState::Ready,
-                    Some(Standing::Unfit(_)) | None => NodeState::Unfit,
+                    Some(Standing::Standby | Standing::Unfit(_)) | None => NodeState::Unfit,
                 },
             })
             .collect()
@@ -170,7 +172,7 @@ impl<D: Dialect> Shared<D> {
                 Ok(Err(error)) => Standing::Unfit(error.to_string()),
                 Err(_) => Standing::Unfit(format!("no answer within {PROBE_LIMIT:?}")),
             };
-            if let Standing::Unfit(_) = standing {
+            if matches!(standing, Standing::Unfit(_)) {
                 // A connection that was given up in the middle of an answer is of no use.
                 connection = None;
             }
@@ -203,13 +205,17 @@ impl<D: Dialect> Shared<D> {
     fn note(&self, index: usize, standing: Standing) {
         let Some(node) = self.nodes.get(index) else { return };
         let mut board = self.board();
-        if let Standing::Unfit(why) = &standing {
-            if !board.is_unfit(index) {
+        match &standing {
+            Standing::Unfit(why) if !board.is_unfit(index) => {
                 tracing::warn!(node = node.name, why, "a database node cannot be used");
             }
+            Standing::Writable { .. } | Standing::Standby if board.is_unfit(index) => {
+                tracing::info!(node = node.name, "a database node is well again");
+            }
+            Standing::Writable { .. } | Standing::Standby | Standing::Unfit(_) => {}
+        }
+        if !matches!(standing, Standing::Writable { .. }) {
             node.idle().clear();
-        } else if board.is_unfit(index) {
-            tracing::info!(node = node.name, "a database node takes writes");
         }
         let last = board.last();
         let chosen = board.note(index, standing);
@@ -248,6 +254,7 @@ impl<D: Dialect> Shared<D> {
         let reasons = states.map(|(node, standing)| match standing {
             Some(Standing::Unfit(why)) => format!("{}: {why}", node.name),
             Some(Standing::Writable { .. }) => format!("{}: another one has taken over", node.name),
+            Some(Standing::Standby) => format!("{}: it is a standby", node.name),
             None => format!("{}: no answer yet", node.name),
         });
         Error::Down(reasons.collect::<Vec<_>>().join("; "))

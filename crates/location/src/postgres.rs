@@ -63,7 +63,7 @@ impl Dialect for PostgresDialect {
         let (is_standby, read_only, timeline): (bool, String, i32) =
             sqlx::query_as(PROBE).fetch_one(c).await?;
         if is_standby {
-            return Ok(Standing::Unfit("it is a standby".to_owned()));
+            return Ok(Standing::Standby);
         }
         if read_only != "off" {
             return Ok(Standing::Unfit("it is read-only".to_owned()));
@@ -245,13 +245,13 @@ const SAVE_AND_NOTE: &str = save!(
 );
 
 const SWEEP: &str = "WITH old AS (SELECT aor FROM location WHERE due_at <= $1 \
-        AND bindings = '[]' AND watchers = '[]' ORDER BY due_at, aor LIMIT $2 FOR UPDATE SKIP LOCKED), \
+        AND bindings = '[]' AND watchers = '[]' ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
     gone AS (DELETE FROM location USING old WHERE location.aor = old.aor RETURNING location.aor), \
     forgotten AS (DELETE FROM location_edge USING gone WHERE location_edge.aor = gone.aor) \
     SELECT count(*) FROM gone";
 
 const DUE: &str = "SELECT aor, version, bindings, watchers FROM location \
-    WHERE due_at <= $1 AND NOT (bindings = '[]' AND watchers = '[]') ORDER BY due_at, aor LIMIT $2";
+    WHERE due_at <= $1 AND NOT (bindings = '[]' AND watchers = '[]') ORDER BY due_at LIMIT $2";
 
 const FLOWS_OF: &str = "SELECT location.aor, location.version, location.bindings, location.watchers \
     FROM location_edge JOIN location USING (aor) \

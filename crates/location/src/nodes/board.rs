@@ -65,7 +65,7 @@ impl Board {
                 known.good = known.good.saturating_add(1);
                 self.newest_term = self.newest_term.max(*term);
             }
-            Standing::Unfit(_) => known.good = 0,
+            Standing::Standby | Standing::Unfit(_) => known.good = 0,
         }
         known.standing = Some(standing);
         self.current = self.best();
@@ -78,7 +78,7 @@ impl Board {
     fn best(&self) -> Option<usize> {
         let fit = |index: usize| match self.nodes.get(index)?.standing {
             Some(Standing::Writable { term, is_busy }) if term == self.newest_term => Some(is_busy),
-            Some(Standing::Writable { .. } | Standing::Unfit(_)) | None => None,
+            Some(Standing::Writable { .. } | Standing::Standby | Standing::Unfit(_)) | None => None,
         };
         let is_steady = |index: usize| self.nodes.get(index).is_some_and(|known| known.good >= STEADY);
         let candidates = (0..self.nodes.len()).filter_map(|index| Some((fit(index)?, index)));
