@@ -163,6 +163,14 @@ mod tests {
         assert_eq!(values(&copy.headers, Name::Route), ["<sip:e1;lr>", "<sip:e2;lr>"]);
     }
 
+    /// §16.6 step 2.
+    #[test]
+    fn what_no_request_uri_may_have_stays_behind() {
+        let contact = target("sip:bob@192.0.2.4;transport=tcp;method=INVITE?Subject=x", &[]);
+        let copy = copy(&request("INVITE", "sip:bob@example.com", ""), &contact).unwrap();
+        assert_eq!(copy.uri, "sip:bob@192.0.2.4;transport=tcp");
+    }
+
     #[test]
     fn max_forwards_goes_down_by_one_and_starts_at_70() {
         for (extra, expected) in [
