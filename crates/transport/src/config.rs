@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
-use crate::{CertificateFiles, Protocol};
+use crate::{CertificateFiles, Protocol, Roots};
 
 /// One socket to open: `udp:0.0.0.0:5060`, `tls:[::]:5061`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -48,6 +48,10 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// For `tls:` and `wss:`. The first is for whoever asks for no name that one of them is valid for.
     pub certificates: Vec<CertificateFiles>,
+    /// Who signs for the servers that this node opens TLS connections to.
+    pub roots: Roots,
+    /// A connection to a server must be open, TLS included, within this time.
+    pub connect_timeout: Duration,
     /// Pages that may open a WebSocket, as `Origin` names them: `https://phone.example.com`. None: every page.
     pub ws_origins: Vec<String>,
     /// TLS and WebSocket must be negotiated within this time.
@@ -76,6 +80,8 @@ impl Default for Config {
         Self {
             listen: Vec::new(),
             certificates: Vec::new(),
+            roots: Roots::System,
+            connect_timeout: Duration::from_secs(4),
             ws_origins: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             limits: sip::parse::Limits::default(),

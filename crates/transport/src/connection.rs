@@ -76,19 +76,30 @@ pub(crate) struct Connection {
 impl Connection {
     /// The flow is up: it can be sent to, and its first message is awaited.
     pub(crate) fn open(flow: Flow, shared: Arc<Shared>, stop: &watch::Receiver<bool>) -> Self {
+        shared.stats.connections_accepted.add(1);
+        Self::begin(flow, shared, stop, false)
+    }
+
+    /// As [`Self::open`] for a connection that this node has opened: the peer owes no message.
+    pub(crate) fn dialled(flow: Flow, shared: Arc<Shared>, stop: &watch::Receiver<bool>) -> Self {
+        Self::begin(flow, shared, stop, true)
+    }
+
+    fn begin(flow: Flow, shared: Arc<Shared>, stop: &watch::Receiver<bool>, greeted: bool) -> Self {
         let outbox = Arc::new(Outbox::new(flow, shared.config.send_queue));
         let now = shared.clock();
         outbox.hear(now);
-        outbox.expect_by(now + millis(shared.config.first_message_timeout));
+        if !greeted {
+            outbox.expect_by(now + millis(shared.config.first_message_timeout));
+        }
         shared.table.insert(Arc::clone(&outbox));
-        shared.stats.connections_accepted.add(1);
         shared.stats.connections_open.add(1);
         shared.sink.deliver(&mut vec![Event::FlowUp(flow)]);
         if *stop.borrow() {
             // It was accepted at the last moment, after the others were closed.
             outbox.advance(Phase::Closing);
         }
-        Self { outbox, shared, state: State::Open, greeted: false, partial: false }
+        Self { outbox, shared, state: State::Open, greeted, partial: false }
     }
 
     /// The bytes of one whole message.

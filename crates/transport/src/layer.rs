@@ -14,6 +14,7 @@ use crate::{
     connection::{Shared, millis},
     flow::Table,
     keepalive,
+    outbound::Outbound,
     outbox::{Outbox, Phase},
     tcp,
     tls::Tls,
@@ -31,6 +32,7 @@ struct Inner {
     listeners: Vec<Listen>,
     udp: Vec<Arc<udp::Listener>>,
     shared: Arc<Shared>,
+    outbound: Outbound,
     /// Every task holds a receiver: it tells them to stop, and knows when they have.
     stop: watch::Sender<bool>,
 }
@@ -62,13 +64,11 @@ pub async fn bind(
         tokio::spawn(udp::read(Arc::clone(listener), limits, sink, stopped.clone()));
         tokio::spawn(udp::write(Arc::clone(listener), stopped.clone()));
     }
-    if !sockets.tcp.is_empty() {
-        tokio::spawn(keepalive::sweep(Arc::clone(&shared), stopped.clone()));
-    }
+    tokio::spawn(keepalive::sweep(Arc::clone(&shared), stopped.clone()));
     for (protocol, listener) in sockets.tcp {
         tokio::spawn(tcp::accept(protocol, listener, Arc::clone(&shared), stopped.clone()));
     }
-    Ok(Transport(Arc::new(Inner { listeners: sockets.listeners, udp: sockets.udp, shared, stop })))
+    Ok(Transport(Arc::new(Inner { listeners: sockets.listeners, udp: sockets.udp, shared, outbound: Outbound::default(), stop })))
 }
 
 impl Transport {
@@ -159,9 +159,25 @@ impl Transport {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.0.outbound
+    }
+
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = &udp::Listener> {
+        self.0.udp.iter().map(AsRef::as_ref)
+    }
+
+    /// Tells a task when to stop; as long as it is held, [`Self::shutdown`] waits for the task.
+    pub(crate) fn stop(&self) -> watch::Receiver<bool> {
+        self.0.stop.subscribe()
+    }
+
     fn socket(&self, flow: &Flow) -> Option<&udp::Listener> {
-        let mut sockets = self.0.udp.iter().map(AsRef::as_ref);
-        sockets.find(|listener| listener.serves(flow.local))
+        self.sockets().find(|listener| listener.serves(flow.local))
     }
 }
 

@@ -1,4 +1,4 @@
-//! SIP on the wire: sockets, flows and flow tokens. RFC 3261 §18, RFC 3581, RFC 5626, RFC 7118.
+//! SIP on the wire: sockets, flows, flow tokens and the DNS. RFC 3261 §18, RFC 3263, RFC 3581, RFC 5626, RFC 7118.
 //!
 //! [`bind`] opens the listeners; what they receive comes as [`Event`]s in batches, on the task that reads, to whoever
 //! implements [`Sink`]. What is to be sent goes to a [`Flow`], which is a value: it can be copied, stored, put into a
@@ -6,6 +6,8 @@
 //!
 //! Answers go back to the flow that the request came in on, which is what RFC 3581 §4 and RFC 3261 §18.2.2 come to for every
 //! user agent that is behind a NAT or on a stream; `received` and `rport` are written by whoever handles the request.
+//!
+//! [`Transport::reach`] makes a flow to a server that [`resolve`] has found.
 //!
 //! Nothing here waits: a queue that is full is an error ([`SendError::Full`]) and never memory.
 
@@ -20,9 +22,11 @@ mod layer;
 mod metered;
 mod mmsg;
 mod outbox;
+mod outbound;
 pub mod ping;
 pub mod pong;
 mod protocol;
+pub mod resolve;
 mod rewound;
 mod stats;
 mod stream;
@@ -39,6 +43,7 @@ pub use config::{Config, InvalidListen, Listen};
 pub use flow::Flow;
 pub use interfaces::interfaces;
 pub use layer::{Transport, bind};
+pub use outbound::{Roots, Unreachable};
 pub use protocol::{Protocol, UnknownProtocol};
 pub use stats::{Counter, Stats};
 pub use tls::{CertificateError, CertificateFiles, CertificatePart};

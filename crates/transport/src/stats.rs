@@ -68,6 +68,8 @@ stats! {
     stun,
     /// Streams accepted
     connections_accepted,
+    /// Streams opened towards servers outside
+    connections_dialled,
     /// Streams refused because of a limit
     connections_refused,
     /// Streams on which TLS or WebSocket could not be negotiated, or not in time

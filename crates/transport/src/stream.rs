@@ -57,9 +57,21 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     admission: Admission,
     stop: watch::Receiver<bool>,
 ) {
+    let connection = Connection::open(flow, shared, &stop);
+    serve(socket, connection, admission, stop).await;
+}
+
+/// As [`run`] for a flow that is up already.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    socket: S,
+    connection: Connection,
+    admission: Admission,
+    stop: watch::Receiver<bool>,
+) {
+    let flow = *connection.outbox.flow();
     let mut stream = Stream {
         socket,
-        connection: Connection::open(flow, shared, &stop),
+        connection,
         decoder: Decoder::default(),
         buffer: BytesMut::new(),
         pending: VecDeque::new(),

@@ -81,7 +81,7 @@ fn open(
     }
 }
 
-fn prepare(socket: &TcpStream) -> io::Result<SocketAddr> {
+pub(crate) fn prepare(socket: &TcpStream) -> io::Result<SocketAddr> {
     socket.set_nodelay(true)?;
     SockRef::from(socket).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.local_addr()
