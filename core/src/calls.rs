@@ -8,12 +8,13 @@ use location::{Answer, Query, User};
 use proxy::context::{Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
 use registrar::Record;
-use sip::{Aor, Name, Reject, Request, Response, StatusCode};
+use sip::{Aor, Name, Reject, Request, Response, StatusCode, Uri};
 use transaction::ServerId;
 
 use crate::auth::{Claim, Moment, Role};
 use crate::callee::{self, Callee, Who};
 use crate::edges::Way;
+use crate::egress;
 use crate::engine::Core;
 use crate::in_dialog::Detour;
 use crate::pending::Pending;
@@ -78,7 +79,8 @@ impl Core {
     /// The way of a request inside a dialog by its Route, if that names an edge with a link.
     fn by_route(&self, request: &Request) -> Option<Target> {
         request.to_tag()?;
-        let (Way::Edge(_), dead) = self.edges.past_the_dead(request) else { return None };
+        let is_spent = |uri: &Uri<'_>| egress::proof(uri, request, &self.settings.keys).is_some();
+        let (Way::Edge(_), dead) = self.edges.past_the_dead(request, is_spent) else { return None };
         let route = request.headers.values(Name::Route).skip(dead).map(Bytes::copy_from_slice).collect();
         Some(Target { route, ..Target::new(request.uri.clone(), 0) })
     }
@@ -137,7 +139,11 @@ impl Core {
         let loop_hash = signature::loop_hash(request);
         let mut request = request.clone();
         request.headers.remove(Name::Route);
-        for target in callee.targets(&record, &request, self.unix(now)) {
+        let targets = callee.targets(&record, &request, self.unix(now));
+        if targets.is_empty() && callee.who == Who::Everybody {
+            self.cancel_by_routes(&request, callee.aor.user(), loop_hash);
+        }
+        for target in targets {
             if let Ok(copy) = proxy::branch::copy(&request, &target) {
                 self.send_stateless(copy, loop_hash);
             }
@@ -159,8 +165,7 @@ impl Core {
                 }
             }
             Answer::Credentials(known) if call.looking_for_user => {
-                let status = if known.is_some() { routing::UNAVAILABLE } else { routing::NOT_FOUND };
-                self.refuse(call.id, &Reject::new(status), now);
+                self.nobody_there(&call, known.is_some(), now)
             }
             Answer::Unavailable if call.by_route.is_some() => {
                 let targets = call.by_route.into_iter().collect();
@@ -175,6 +180,16 @@ impl Core {
     fn refuse_for_now(&mut self, id: ServerId, now: Instant) {
         let reject = self.unavailable();
         self.refuse(id, &reject, now);
+    }
+
+    /// The callee has no binding. Somebody who exists is away; a number of nobody's may be the operator's route.
+    fn nobody_there(&mut self, call: &Call, exists: bool, now: Instant) {
+        let may_leave = !exists && call.callee.who == Who::Everybody;
+        if may_leave && self.by_routes(call.id, call.callee.aor.user(), call.caller.is_some(), now) {
+            return;
+        }
+        let status = if exists { routing::UNAVAILABLE } else { routing::NOT_FOUND };
+        self.refuse(call.id, &Reject::new(status), now);
     }
 
     fn prove(
@@ -236,7 +251,7 @@ impl Core {
         self.step(call.id, now, |context, now, out| context.start(targets, now, out));
     }
 
-    fn refuse(&mut self, id: ServerId, reject: &Reject, now: Instant) {
+    pub(crate) fn refuse(&mut self, id: ServerId, reject: &Reject, now: Instant) {
         self.step(id, now, |context, _, out| context.reject(reject, out));
     }
 }

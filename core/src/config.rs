@@ -12,6 +12,7 @@ use sip::{Aor, Method};
 
 use crate::database::DatabaseUrl;
 use crate::keys::ClusterKeys;
+use crate::routes::{Route, Routes};
 use crate::settings::{Challenged, Settings};
 
 /// Prefix of the variables.
@@ -46,6 +47,10 @@ node::settings! {
         auth_algorithms: Vec<DigestAlgorithm> = vec![DigestAlgorithm(Algorithm::Sha256), DigestAlgorithm(Algorithm::Md5)],
         /// Methods whose requests from users of our domains are challenged (407): names, `all`, or `none`. REGISTER always is.
         auth_methods: Vec<AuthMethods> = vec![AuthMethods::All],
+        /// Ways out of the cluster, `PATTERN=URI`. For users of ours that are nobody's: `0*=sip:gw.example.net;transport=tcp` (begins with),
+        /// `100=sip:pbx.example.net` (this one); the longest pattern wins, and a `*` in the URI's user part is what the pattern's has
+        /// matched: `0*=sip:+49*@gw.example.net`. For another domain: `@example.org=sip:192.0.2.7` (next hop).
+        routes: Vec<Route> = Vec::new() => "other domains by the DNS",
         /// Shortest expiry of a binding; less is refused with 423.
         register_min_expires: Span = Span::from_secs(60),
         /// Expiry of a binding whose REGISTER asks for none.
@@ -124,6 +129,7 @@ impl Config {
         if self.register_max_contacts == 0 {
             return wrong("REGISTER_MAX_CONTACTS", "at least one contact is needed");
         }
+        self.check_routes()?;
         self.keys([0; 32]).map(drop)
     }
 
@@ -136,6 +142,16 @@ impl Config {
             [AuthMethods::All] => Challenged::All,
             _ => Challenged::Only(methods.collect()),
         }
+    }
+
+    /// Two routes for the same, or one for a domain that is served here.
+    fn check_routes(&self) -> Result<(), ConfigError> {
+        let wrong = |problem: String| ConfigError::new(format!("{PREFIX}ROUTES"), problem);
+        let own = |domain: &&str| self.domains.iter().any(|own| own.trim().eq_ignore_ascii_case(domain));
+        if let Some(domain) = self.routes.iter().filter_map(Route::domain).find(own) {
+            return Err(wrong(format!("`@{domain}` is one of CORE_DOMAINS")));
+        }
+        Routes::new(&self.routes).map(drop).map_err(wrong)
     }
 
     /// What the engine is told.
@@ -156,6 +172,7 @@ impl Config {
             },
             service_route: self.service_route == ServiceRoute::Edge,
             reg_watchers: self.reg_watchers.iter().map(|watching| watching.0.clone()).collect(),
+            routes: Routes::new(&self.routes).unwrap_or_default(),
         }
     }
 }
@@ -178,7 +195,7 @@ impl fmt::Display for DigestAlgorithm {
     }
 }
 
-node::setting!(DigestAlgorithm);
+node::setting!(DigestAlgorithm, Route);
 
 /// An address-of-record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,6 +322,9 @@ mod tests {
             ("CORE_REGISTER_MAX_CONTACT", "5"),
             ("CORE_REG_WATCHERS", "example.com"),
             ("CORE_NAME", "a core"),
+            ("CORE_ROUTES", "0*=gw.example.net"),
+            ("CORE_ROUTES", "0*=sip:a.example.net,0*=sip:b.example.net"),
+            ("CORE_ROUTES", "@LOCALHOST=sip:192.0.2.1"),
         ] {
             assert_eq!(of(&[(name, value)]).unwrap_err().name, name, "{value}");
         }

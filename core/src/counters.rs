@@ -32,6 +32,10 @@ pub struct Counters {
     pub expired: u64,
     /// Branches whose edge has no link.
     pub no_edge: u64,
+    /// Requests sent outside.
+    pub egress: u64,
+    /// Requests refused because this is no open relay.
+    pub relays_refused: u64,
     /// Requests inside a dialog whose Route led nowhere, sent where the UA has registered since.
     pub detours: u64,
     /// Responses of a dead core's calls, passed on.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use link::PeerId;
-use sip::{Name, NameAddr, Request};
+use link::choose::Candidate;
+use sip::{Name, NameAddr, Request, Uri};
 
 /// The edges with a link to this core, and the names of those that had one.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Edges {
 #[derive(Debug)]
 struct Edge {
     name: String,
+    /// Of its name, as every core computes it.
+    hash: u64,
     hosts: Vec<String>,
 }
 
@@ -44,7 +47,8 @@ impl Edges {
             self.known.insert(host.clone());
             self.hosts.entry(host.clone()).or_default().push(peer);
         }
-        self.live.insert(peer, Edge { name: name.to_owned(), hosts });
+        self.live
+            .insert(peer, Edge { name: name.to_owned(), hash: link::choose::hash(name.as_bytes()), hosts });
     }
 
     /// The link is lost. The names stay known: a route to them is dead, not foreign.
@@ -76,13 +80,15 @@ impl Edges {
     }
 
     /// Where the Route leads when the edges that have died are left out, and how many of them stand above. Their
-    /// entries name flows that are gone.
-    pub fn past_the_dead(&self, request: &Request) -> (Way, usize) {
+    /// entries name flows that are gone. So are entries left out that have done their service (`is_spent`).
+    pub fn past_the_dead(&self, request: &Request, is_spent: impl Fn(&Uri<'_>) -> bool) -> (Way, usize) {
         let mut dead = 0;
         for element in request.headers.values(Name::Route) {
             let uri = NameAddr::parse(element).and_then(|addr| addr.parsed_uri());
+            let spent = uri.as_ref().is_ok_and(&is_spent);
             match uri.map_or(Way::Foreign, |uri| self.by_host(uri.host_port())) {
                 Way::Dead => dead += 1,
+                Way::Edge(_) if spent => dead += 1,
                 way @ (Way::None | Way::Edge(_) | Way::Foreign) => return (way, dead),
             }
         }
@@ -108,6 +114,12 @@ impl Edges {
     /// Name of an edge with a link.
     pub fn name(&self, peer: PeerId) -> Option<&str> {
         self.live.get(&peer).map(|edge| edge.name.as_str())
+    }
+
+    /// Every edge with a link: the one that a Call-ID prefers first, then whom to ask when that is lost.
+    pub fn ranked(&self, call_id: &[u8]) -> Vec<PeerId> {
+        let live = self.live.iter().map(|(peer, edge)| Candidate { peer: *peer, name: edge.hash, weight: 1 });
+        link::choose::ranked(call_id, live)
     }
 
     /// How many edges have a link.

@@ -247,6 +247,9 @@ impl Core {
             Ok(Destination::Registered(callee)) if request.method == Method::Cancel => {
                 self.cancel_for_another(id, request, callee, now);
             }
+            Ok(Destination::Foreign) if request.method == Method::Cancel => {
+                self.cancel_outside(id, request, loop_hash, now);
+            }
             Ok(_) if request.method == Method::Cancel => {
                 // §9.2: nothing of ours that it could mean
                 self.reject(id, &request, &Reject::new(StatusCode::new(481)), now);
@@ -258,6 +261,8 @@ impl Core {
                 self.respond(id, routing::answer(&request, &tag), now);
             }
             Ok(Destination::Edge { dead, .. }) => self.forward_in_dialog(id, request, dead, loop_hash, now),
+            Ok(Destination::Outside { spent }) => self.forward_outside(id, request, spent, loop_hash, now),
+            Ok(Destination::Foreign) => self.call_outside(id, request, loop_hash, now),
             Ok(Destination::Registered(callee)) => self.call(id, request, callee, loop_hash, now),
             Err(reject) => self.reject(id, &request, &reject, now),
         }
@@ -432,6 +437,7 @@ impl Core {
             Some(Pending::Unsubscribe(it)) => self.on_unsubscribe_answer(*it, answer),
             Some(Pending::Expire(saving)) => self.on_expire_answer(*saving, &answer),
             Some(Pending::Call(call)) => self.on_call_answer(call, answer, now),
+            Some(Pending::Leaving(leaving)) => self.on_leaving_answer(&leaving, answer, now),
             Some(Pending::Cancel(cancel)) => self.on_cancel_answer(&cancel.0, &cancel.1, answer, now),
             Some(Pending::Broken(broken)) => self.on_broken_answer(*broken, answer, now),
             Some(Pending::Ack(ack)) => self.on_ack_answer(*ack, answer, now),

@@ -33,6 +33,8 @@ pub(crate) enum Detour {
     Ask,
     /// These ways, the best last.
     Ways(Vec<Target>),
+    /// These ways out of the cluster, the best last; what is left of the Route is for whoever is outside.
+    Exits(Vec<Target>),
 }
 
 /// The end of a branch that was broken on its way.
@@ -89,7 +91,8 @@ impl Core {
                 let query = Query::Lookup { aor: callee.aor.clone(), user: None };
                 self.ask(query, Pending::Broken(Box::new(Broken { id, branch, end, callee })));
             }
-            Detour::Ways(ways) => self.try_next(id, branch, end, ways, now),
+            Detour::Ways(ways) => self.try_next(id, branch, end, ways, Detour::Ways, now),
+            Detour::Exits(ways) => self.try_next(id, branch, end, ways, Detour::Exits, now),
         }
     }
 
@@ -108,13 +111,21 @@ impl Core {
         };
         ways.reverse();
         self.counters.detours += u64::from(!ways.is_empty());
-        self.try_next(id, branch, end, ways, now);
+        self.try_next(id, branch, end, ways, Detour::Ways, now);
     }
 
     /// The next way first, the end of the last one then: so the caller hears of no end while a way is left.
-    fn try_next(&mut self, id: ServerId, branch: BranchId, end: End, mut ways: Vec<Target>, now: Instant) {
+    fn try_next(
+        &mut self,
+        id: ServerId,
+        branch: BranchId,
+        end: End,
+        mut ways: Vec<Target>,
+        rest: fn(Vec<Target>) -> Detour,
+        now: Instant,
+    ) {
         if let (Some(next), Some(context)) = (ways.pop(), self.contexts.get_mut(&id)) {
-            context.detour = Detour::Ways(ways);
+            context.detour = rest(ways);
             self.step(id, now, |context, now, out| {
                 let _ = context.add_target(next, now, out); // none after a CANCEL
             });
@@ -138,6 +149,7 @@ impl Core {
                 let target = Target::new(request.uri.clone(), 0);
                 self.forward_ack(&request, &target);
             }
+            Ok(Destination::Outside { spent }) => self.ack_outside(request, spent),
             Ok(Destination::Registered(callee)) if callee.who != Who::Everybody => {
                 let query = Query::Lookup { aor: callee.aor.clone(), user: None };
                 self.ask(query, Pending::Ack(Box::new(Ack { request, callee })));
@@ -146,7 +158,8 @@ impl Core {
                 Destination::Registered(_)
                 | Destination::Registrar
                 | Destination::Watched(_)
-                | Destination::Ourselves,
+                | Destination::Ourselves
+                | Destination::Foreign,
             )
             | Err(_) => {
                 self.counters.dropped_acks += 1;
@@ -176,7 +189,7 @@ impl Core {
         }
     }
 
-    fn forward_ack(&mut self, request: &Request, target: &Target) {
+    pub(crate) fn forward_ack(&mut self, request: &Request, target: &Target) {
         let copy = branch::copy(request, target);
         let Some((edge, mut copy)) = copy.ok().and_then(|copy| match self.edges.by_route(&copy) {
             Way::Edge(edge) => Some((edge, copy)),

@@ -103,6 +103,8 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
             ("lost_notifies", "NOTIFYs that did not reach their subscriber", |c| c.lost_notifies),
             ("expired", "Bindings taken out because their time was over", |c| c.expired),
             ("no_edge", "Branches whose edge has no link", |c| c.no_edge),
+            ("egress", "Requests sent outside", |c| c.egress),
+            ("relays_refused", "Requests for the outside from strangers", |c| c.relays_refused),
             ("detours", "Requests inside dialogs led past a dead Route", |c| c.detours),
             ("passed_responses", "Responses passed on for a core that died", |c| c.passed_responses),
             ("stray_responses", "Responses that matched nothing", |c| c.stray_responses),

@@ -5,6 +5,7 @@ use sip::Request;
 use crate::callee::Callee;
 use crate::calls::Call;
 use crate::due::Saving;
+use crate::egress::Leaving;
 use crate::in_dialog::{Ack, Broken};
 use crate::notify::{Notification, Unsubscribe};
 use crate::register::Register;
@@ -25,6 +26,8 @@ pub(crate) enum Pending {
     Unsubscribe(Box<Unsubscribe>),
     /// A record without what was over.
     Expire(Box<Saving>),
+    /// A request for another domain.
+    Leaving(Box<Leaving>),
     /// A CANCEL whose INVITE another core has forwarded.
     Cancel(Box<(Request, Callee)>),
     /// A request inside a dialog whose way was broken.

@@ -8,6 +8,7 @@ use sip::{Aor, Method, Name, Reject, Request, Response, StatusCode, Uri};
 
 use crate::callee::{Callee, Who};
 use crate::edges::{Edges, Way};
+use crate::egress;
 use crate::settings::Settings;
 
 /// 480 Temporarily Unavailable: known, but nobody is there now.
@@ -25,6 +26,13 @@ pub enum Destination {
         /// Entries above its own that name edges which have died.
         dead: usize,
     },
+    /// Inside a dialog with somebody outside: the Route leads out.
+    Outside {
+        /// Entries of the cluster that have done their service.
+        spent: usize,
+    },
+    /// To a domain that is not ours.
+    Foreign,
     /// To what is registered under an address.
     Registered(Callee),
     /// To the registrar.
@@ -39,7 +47,7 @@ pub enum Destination {
 ///
 /// # Errors
 ///
-/// 403 for a domain that is not ours: this is no open relay. 404 for one of ours without a usable address, and for a
+/// 403 for a domain that is not ours when the request is inside a dialog that the cluster has not let out, or a REGISTER. 404 for one of ours without a usable address, and for a
 /// GRUU that is none. 480 when the Route names an edge without a link and the UA is none of ours (RFC 5626 §11.5: the 430
 /// between proxies is never shown to a UA).
 pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Result<Destination, Reject> {
@@ -58,6 +66,9 @@ pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Res
     }
     // §16.5: a `maddr` says where the request goes, whatever the domain; one that is ours the edge has resolved (§16.4).
     if !settings.serves(&uri) || uri.params.has("maddr") {
+        if request.to_tag().is_none() && !matches!(request.method, Method::Register | Method::Ack) {
+            return Ok(Destination::Foreign);
+        }
         return Err(Reject::new(StatusCode::new(403)).because("Domain Not Served"));
     }
     if request.method == Method::Register {
@@ -97,7 +108,11 @@ fn in_dialog(
     edges: &Edges,
     settings: &Settings,
 ) -> Result<Option<Destination>, Reject> {
-    let (way, dead) = edges.past_the_dead(request);
+    if let Some(spent) = egress::way_out(request, edges, &settings.keys)? {
+        return Ok(Some(Destination::Outside { spent }));
+    }
+    let is_spent = |uri: &Uri<'_>| egress::proof(uri, request, &settings.keys).is_some();
+    let (way, dead) = edges.past_the_dead(request, is_spent);
     if way == Way::Foreign {
         return Err(Reject::new(StatusCode::new(403)).because("Foreign Route"));
     }

@@ -7,6 +7,7 @@ use sip::digest::Algorithm;
 use sip::{Aor, Host, Method, Uri};
 
 use crate::keys::ClusterKeys;
+use crate::routes::Routes;
 
 /// Identity and policy of a core, fixed while it runs.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Settings {
     pub service_route: bool,
     /// Users who may watch the registration state of everybody (RFC 3680 §4.6).
     pub reg_watchers: BTreeSet<Aor>,
+    /// Where numbers lead that are nobody's, and foreign domains that the DNS does not know.
+    pub routes: Routes,
 }
 
 impl Settings {

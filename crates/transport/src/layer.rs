@@ -68,7 +68,13 @@ pub async fn bind(
     for (protocol, listener) in sockets.tcp {
         tokio::spawn(tcp::accept(protocol, listener, Arc::clone(&shared), stopped.clone()));
     }
-    Ok(Transport(Arc::new(Inner { listeners: sockets.listeners, udp: sockets.udp, shared, outbound: Outbound::default(), stop })))
+    Ok(Transport(Arc::new(Inner {
+        listeners: sockets.listeners,
+        udp: sockets.udp,
+        shared,
+        outbound: Outbound::default(),
+        stop,
+    })))
 }
 
 impl Transport {

@@ -92,7 +92,8 @@ impl Transport {
         let sockets: Vec<&Listener> =
             self.sockets().filter(|socket| socket.local().is_ipv6() == remote.is_ipv6()).collect();
         let from = source(remote)?;
-        let socket = sockets.iter().find(|socket| socket.serves(SocketAddr::new(from, socket.local().port())));
+        let socket =
+            sockets.iter().find(|socket| socket.serves(SocketAddr::new(from, socket.local().port())));
         let socket = socket.or(sockets.first()).ok_or(Unreachable::NoSocket)?;
         let mut local = socket.local();
         if local.ip().is_unspecified() {
@@ -120,8 +121,7 @@ impl Transport {
         let admission = shared.admit(remote.ip()).ok_or(Unreachable::Limit)?;
         let socket = connect(remote, &self.listeners()).await?;
         let local = canonical(tcp::prepare(&socket)?);
-        let flow =
-            Flow { protocol: target.protocol, local, remote, connection: shared.table.number() };
+        let flow = Flow { protocol: target.protocol, local, remote, connection: shared.table.number() };
         let stop = self.stop();
         if target.protocol == Protocol::Tls {
             let socket = self.outbound().secure(socket, target, shared).await.inspect_err(|error| {

@@ -114,6 +114,7 @@ impl Sim {
             challenged: if node.call_auth { Challenged::All } else { Challenged::NONE },
             policy: Policy { min_expires, ..Policy::default() },
             reg_watchers: [Aor::parse(&format!("app@{DOMAIN}")).expect("an address")].into(),
+            routes: self.routes.clone(),
         };
         node.engine = Some(Core::new(settings, Timers::default(), seed, now, unix));
         node.life += 1;

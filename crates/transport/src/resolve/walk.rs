@@ -156,8 +156,7 @@ impl Walk {
     }
 
     fn ask_services(&mut self, services: Vec<Service>) -> Step {
-        let lookups =
-            services.iter().map(|it| Lookup { name: it.name.clone(), kind: Kind::Srv }).collect();
+        let lookups = services.iter().map(|it| Lookup { name: it.name.clone(), kind: Kind::Srv }).collect();
         self.stage = Stage::Srv(services);
         Step::Ask(lookups)
     }
@@ -171,9 +170,13 @@ impl Walk {
             exist |= !records.is_empty();
             // A single record with the root as its target: "the service is decidedly not available at this domain".
             let offered = in_order(records, &mut self.chance).into_iter();
-            servers.extend(offered.filter(|record| !record.target.is_empty() && record.port != 0).map(
-                |record| Server { host: record.target, port: record.port, protocol: service.protocol },
-            ));
+            servers.extend(
+                offered.filter(|record| !record.target.is_empty() && record.port != 0).map(|record| Server {
+                    host: record.target,
+                    port: record.port,
+                    protocol: service.protocol,
+                }),
+            );
         }
         if !servers.is_empty() {
             return self.ask_addresses(servers);
@@ -184,8 +187,7 @@ impl Walk {
         if answers.contains(&Answer::Failed) {
             return Step::Done(Err(Unresolved::Unknown));
         }
-        let protocol =
-            services.first().map_or(self.question.default_protocol(), |service| service.protocol);
+        let protocol = services.first().map_or(self.question.default_protocol(), |service| service.protocol);
         let host = self.domain.to_string();
         self.ask_addresses(vec![Server { host, port: default_port(protocol), protocol }])
     }

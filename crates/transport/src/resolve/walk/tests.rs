@@ -39,12 +39,9 @@ fn zone(text: &str) -> BTreeMap<Lookup, Answer> {
                 regexp: String::new(),
                 replacement: name(6),
             }),
-            ["SRV", ..] => Record::Srv(Srv {
-                priority: number(2),
-                weight: number(3),
-                port: number(4),
-                target: name(5),
-            }),
+            ["SRV", ..] => {
+                Record::Srv(Srv { priority: number(2), weight: number(3), port: number(4), target: name(5) })
+            }
             _ => Record::Address(words[2].parse().unwrap()),
         };
         zone.entry(lookup).or_default().push(record);
@@ -140,7 +137,8 @@ fn a_transport_in_the_uri_chooses_the_srv_records() {
 /// §4.1: "If no NAPTR records are found, the client constructs SRV queries for those transport protocols it supports".
 #[test]
 fn without_naptr_every_transport_is_asked_for() {
-    let without: String = EXAMPLE.lines().filter(|line| !line.contains("NAPTR")).collect::<Vec<_>>().join("\n");
+    let without: String =
+        EXAMPLE.lines().filter(|line| !line.contains("NAPTR")).collect::<Vec<_>>().join("\n");
     let (found, asked) = resolve(&without, "sip:example.com", V4);
     assert_eq!(found.unwrap(), ["udp:192.0.2.2:5060", "tcp:192.0.2.1:5060", "tcp:192.0.2.2:5060"]);
     assert_eq!(asked[..3], ["example.com Naptr", "_sip._udp.example.com Srv", "_sip._tcp.example.com Srv"]);
@@ -200,7 +198,12 @@ fn both_families_of_one_server_come_before_the_next_server() {
         z.example.com AAAA 2001:db8:58::1
         b.example.com A 192.0.2.75
         b.example.com AAAA 2001:db8:58::2";
-    let all = ["tcp:[2001:db8:58::1]:5060", "tcp:192.0.2.45:5060", "tcp:[2001:db8:58::2]:5060", "tcp:192.0.2.75:5060"];
+    let all = [
+        "tcp:[2001:db8:58::1]:5060",
+        "tcp:192.0.2.45:5060",
+        "tcp:[2001:db8:58::2]:5060",
+        "tcp:192.0.2.75:5060",
+    ];
     assert_eq!(resolve(zone, "sip:example.com;transport=tcp", BOTH).0.unwrap(), all);
     assert_eq!(targets(zone, "sip:example.com;transport=tcp"), [all[1], all[3]]);
 }
@@ -232,7 +235,8 @@ fn the_domain_of_the_uri_is_whom_a_certificate_must_name() {
     let zone = zone("_sips._tcp.example.com SRV 0 0 5061 host.example.org\nhost.example.org A 192.0.2.1");
     let (mut walk, mut step) = Walk::new(question, V4, 1);
     while let Step::Ask(lookups) = &step {
-        let answers: Vec<_> = lookups.iter().map(|it| zone.get(it).cloned().unwrap_or(Answer::Nothing)).collect();
+        let answers: Vec<_> =
+            lookups.iter().map(|it| zone.get(it).cloned().unwrap_or(Answer::Nothing)).collect();
         step = walk.answer(&answers);
     }
     let Step::Done(Ok(targets)) = step else { panic!("{step:?}") };
