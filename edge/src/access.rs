@@ -18,6 +18,18 @@ use crate::settings::Settings;
 pub const FLOW_FAILED: StatusCode = StatusCode::new(430);
 /// 480 Temporarily Unavailable: not over TLS.
 const UNAVAILABLE: StatusCode = StatusCode::new(480);
+/// What the cores' mark for requests that leave begins with. No flow token does: its alphabet has no dot.
+pub const MARK: &str = "out.";
+
+/// What our own Route entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Token {
+    /// On this flow.
+    Flow(Flow),
+    /// Out of the cluster: an order when a core sends it, and nothing when anybody else does.
+    Outside(Bytes),
+}
+
 /// 403 Forbidden: the token is not the cluster's.
 pub const FORBIDDEN: StatusCode = StatusCode::new(403);
 
@@ -50,14 +62,17 @@ fn genuine_routes(headers: &Headers, settings: &Settings) -> bool {
     })
 }
 
-/// The flow that the user part of our own Route entry names. `None`: the entry has no user part, so it names the
+/// What the user part of our own Route entry means. `None`: the entry has no user part, so it names the
 /// edge as a plain outbound proxy. A token that is not the cluster's is refused with 403 (RFC 5626 §5.3.1).
-pub fn flow_of(user: &[u8], keys: &Keys) -> Result<Option<Flow>, Reject> {
+pub fn token_of(user: &Bytes, keys: &Keys) -> Result<Option<Token>, Reject> {
     if user.is_empty() {
         return Ok(None);
     }
+    if user.starts_with(MARK.as_bytes()) {
+        return Ok(Some(Token::Outside(user.clone())));
+    }
     match keys.verify(user) {
-        Ok(flow) => Ok(Some(flow)),
+        Ok(flow) => Ok(Some(Token::Flow(flow))),
         Err(_) => Err(Reject::new(FORBIDDEN).because("Forged Flow Token")),
     }
 }
@@ -92,17 +107,18 @@ pub fn record_route(request: &Request, flow: &Flow, settings: &Settings) -> Byte
     if [scheme, next()].contains(&Some(Scheme::Sips)) {
         // A SIPS URI is TLS; only WebSocket has to be told (RFC 7118 §5.2).
         let transport = match flow.protocol {
-            Protocol::Ws | Protocol::Wss => transport_param(flow),
+            Protocol::Ws | Protocol::Wss => transport_param(flow.protocol),
             Protocol::Udp | Protocol::Tcp | Protocol::Tls => "",
         };
         return Bytes::from(format!("<sips:{token}@{host}{transport};lr>"));
     }
-    Bytes::from(format!("<sip:{token}@{host}{};lr>", transport_param(flow)))
+    Bytes::from(format!("<sip:{token}@{host}{};lr>", transport_param(flow.protocol)))
 }
 
-fn transport_param(flow: &Flow) -> &'static str {
-    use transport::Protocol::{Tcp, Tls, Udp, Ws, Wss};
-    match flow.protocol {
+/// The URI parameter for a transport; none for UDP, the default.
+pub(crate) const fn transport_param(protocol: Protocol) -> &'static str {
+    use Protocol::{Tcp, Tls, Udp, Ws, Wss};
+    match protocol {
         Udp => "",
         Tcp => ";transport=tcp",
         Tls => ";transport=tls",

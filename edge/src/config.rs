@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use node::config::{ConfigError, Secret, Span, host_name};
 use transport::token::Keys;
-use transport::{CertificateFiles, Listen};
+use transport::{CertificateFiles, Listen, Roots};
 
 use crate::keeper::Pings;
 use crate::network::Network;
@@ -46,6 +46,12 @@ node::settings! {
         ws_origins: Vec<String> = Vec::new() => "every page",
         /// Networks and addresses whose Path and identity headers are kept.
         trusted_peers: Vec<Network> = Vec::new(),
+        /// Networks that requests may leave to, when a core says that they leave. A test on one host needs `127.0.0.0/8`.
+        egress_networks: Vec<Network> = Vec::new() => "all but loopback, link-local and multicast",
+        /// PEM file with the authorities that sign for servers outside.
+        egress_ca: Option<PathBuf> = None => "those of the system",
+        /// Name servers, `ADDRESS:PORT`.
+        dns: Vec<SocketAddr> = Vec::new() => "those of the system",
         /// Largest number of streams.
         max_connections: usize = 100_000,
         /// Largest number of streams from one source address.
@@ -116,6 +122,9 @@ impl Config {
         if self.cores.is_empty() {
             return wrong("CORES", "at least one core is needed");
         }
+        if let Err(error) = self.roots().check() {
+            return wrong("EGRESS_CA", &error.to_string());
+        }
         if !self.flow_keys.is_empty() {
             self.keys([0; 32])?;
         }
@@ -164,6 +173,11 @@ impl Config {
     pub fn silence(&self) -> Duration {
         let timer = self.flow_timer.duration();
         timer + timer / 4
+    }
+
+    /// Who signs for servers outside.
+    pub fn roots(&self) -> Roots {
+        self.egress_ca.clone().map_or(Roots::System, Roots::File)
     }
 
     /// The certificates of `tls:` and `wss:`.

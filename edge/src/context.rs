@@ -7,6 +7,7 @@ use link::choose::Candidate;
 use proxy::context::{BranchId, ResponseContext};
 use transaction::ClientId;
 
+use crate::egress::Leaving;
 use crate::hop::Hop;
 
 /// One request on its way: the response context with one branch (a second one when a core dies).
@@ -14,7 +15,8 @@ use crate::hop::Hop;
 pub(crate) struct Context {
     pub(crate) response: ResponseContext,
     pub(crate) from: Hop,
-    pub(crate) hop: Hop,
+    /// Where all attempts go; `None` when the request leaves, each attempt on a flow of its own.
+    pub(crate) hop: Option<Hop>,
     pub(crate) loop_hash: u64,
     /// When it was forwarded first.
     pub(crate) since: Instant,
@@ -23,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) clients: Vec<(BranchId, ClientId)>,
     pub(crate) answered: bool,
     pub(crate) cancelled: bool,
+    /// There when the request leaves the cluster.
+    pub(crate) leaving: Option<Box<Leaving>>,
 }
 
 /// A core with a link.
@@ -40,6 +44,20 @@ impl Core {
 }
 
 impl Context {
+    /// The branch of the next attempt. RFC 3263 §4.3: every attempt has one of its own.
+    pub(crate) fn branch_token(&self) -> String {
+        match self.clients.len() {
+            0 => self.origin.clone(),
+            retries => format!("{}-{retries}", self.origin),
+        }
+    }
+
+    /// When something is to be done about it.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().and_then(|leaving| leaving.next_timeout());
+        self.response.next_timeout().into_iter().chain(leaving).min()
+    }
+
     pub(crate) fn client(&self, branch: BranchId) -> Option<ClientId> {
         self.clients.iter().find(|(b, _)| *b == branch).map(|(_, client)| *client)
     }

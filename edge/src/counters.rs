@@ -18,6 +18,10 @@ pub struct Counters {
     pub dropped_acks: u64,
     /// Requests sent once more because their core died.
     pub retried: u64,
+    /// Requests sent outside.
+    pub egress: u64,
+    /// Targets outside that were passed over: silent, unreachable, or 503.
+    pub egress_failed: u64,
     /// Gauge: transactions.
     pub transactions: Counts,
     /// Gauge: requests on their way.

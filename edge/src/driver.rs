@@ -8,8 +8,10 @@ use link::{Links, PeerId, SendError};
 use node::shard::Inbox;
 use proto::{Sip, Source, frame::Kind};
 use sip::{Summary, parse};
-use transport::{Flow, Transport};
+use transport::resolve::{Families, Question, Resolver, Step, Target, Unresolved, Walk};
+use transport::{Flow, SendError as Unsent, Transport};
 
+use crate::egress::{Answer, Ask};
 use crate::engine::{Input, Output};
 use crate::keeper;
 use crate::metrics::Meter;
@@ -18,6 +20,8 @@ use crate::metrics::Meter;
 pub(crate) struct Driver {
     pub(crate) transport: Transport,
     pub(crate) links: Links,
+    /// None when the system knows no name server.
+    pub(crate) resolver: Option<Resolver>,
     pub(crate) inbox: Inbox<Input>,
     pub(crate) keeper: Inbox<keeper::Input>,
     pub(crate) meter: Arc<Meter>,
@@ -30,6 +34,7 @@ impl node::shard::Driver<Output> for Driver {
             Output::ToUa { flow, bytes } => self.to_ua(flow, bytes),
             Output::ToCore { core, lane, bytes, source } => self.to_core(core, lane, bytes, source),
             Output::Registered(registration) => self.keeper.deliver(keeper::Input::Registered(registration)),
+            Output::Egress(ask) => self.egress(ask),
             Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
         }
     }
@@ -85,11 +90,40 @@ impl KeeperDriver {
 impl Driver {
     fn to_ua(&self, flow: Flow, bytes: Bytes) {
         trace(&bytes, || flow.remote.to_string());
-        if self.transport.send(&flow, bytes).is_err() {
-            self.meter.unsent_to_ua.inc();
-            // A stream that takes nothing is a failed flow; a datagram is sent again by its transaction.
-            if flow.protocol.is_reliable() {
-                self.transport.close(&flow);
+        let Err(error) = self.transport.send(&flow, bytes.clone()) else { return };
+        self.meter.unsent_to_ua.inc();
+        // A stream that takes nothing is a failed flow; a datagram is sent again by its transaction.
+        if flow.protocol.is_reliable() {
+            self.transport.close(&flow);
+            if error == Unsent::Gone {
+                // Its end was told before this was to leave.
+                let _ = self.inbox.try_send(Input::NotSent(bytes));
+            }
+        }
+    }
+
+    /// Asks beside the engine; every question is answered, in bounded time.
+    fn egress(&self, ask: Ask) {
+        let inbox = self.inbox.clone();
+        match ask {
+            Ask::Resolve { ticket, question, seed } => {
+                let resolver = self.resolver.clone();
+                tokio::spawn(async move {
+                    let found = match &resolver {
+                        Some(resolver) => resolver.resolve(question, seed).await,
+                        None => without_dns(question, seed),
+                    };
+                    inbox.deliver(Input::Egress(Answer::Targets(ticket, found)));
+                });
+            }
+            Ask::Reach { ticket, target } => {
+                let transport = self.transport.clone();
+                tokio::spawn(async move {
+                    let flow = transport.reach(&target).await.inspect_err(|error| {
+                        tracing::debug!(?target, %error, "egress target cannot be reached");
+                    });
+                    inbox.deliver(Input::Egress(Answer::Flow(ticket, flow.ok())));
+                });
             }
         }
     }
@@ -130,6 +164,14 @@ fn trace(bytes: &Bytes, to: impl FnOnce() -> String) {
     if let Ok(message) = parse::message(bytes.clone(), &parse::Limits::default()) {
         let Summary { start, cseq, call_id, via, route, path } = Summary::of(&message);
         tracing::trace!(target: "wire", to = to(), call_id, cseq, via, route, path, "{start}");
+    }
+}
+
+/// Only what needs no DNS.
+fn without_dns(question: Question, seed: u64) -> Result<Vec<Target>, Unresolved> {
+    match Walk::new(question, Families { v4: true, v6: true }, seed).1 {
+        Step::Done(found) => found,
+        Step::Ask(_) => Err(Unresolved::Unknown),
     }
 }
 

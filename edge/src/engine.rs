@@ -17,10 +17,11 @@ use sip::{Message, Method, Name, Reject, Request, Response, StatusCode, via};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use transport::Flow;
 
-use crate::access;
+use crate::access::{self, Token};
 use crate::context::{Context, Core};
 use crate::counters::Counters;
-use crate::hop::Hop;
+use crate::egress::{self, Exits};
+use crate::hop::{Hop, Next};
 use crate::registered::Registration;
 use crate::registration;
 use crate::settings::Settings;
@@ -61,6 +62,8 @@ pub enum Input {
     CoreDrains(PeerId),
     /// The link did not take a message of ours: its queue is full.
     NotSent(Bytes),
+    /// The answer to [`Output::Egress`].
+    Egress(egress::Answer),
     /// Asks for [`Output::Report`].
     Report,
 }
@@ -88,6 +91,8 @@ pub enum Output {
     },
     /// A REGISTER was answered with 200: for the keeper of flows.
     Registered(Box<Registration>),
+    /// A question about the outside; comes back as [`Input::Egress`].
+    Egress(egress::Ask),
     /// What was counted so far.
     Report(Box<Counters>),
 }
@@ -102,6 +107,7 @@ pub struct Edge {
     deadlines: Deadlines<ServerId>,
     pub(crate) cores: BTreeMap<PeerId, Core>,
     streams: HashSet<Flow, ahash::RandomState>,
+    pub(crate) exits: Exits,
     pub(crate) out: VecDeque<Output>,
     actions: Vec<Action>,
     pub(crate) source: Option<Flow>,
@@ -121,6 +127,7 @@ impl Edge {
             deadlines: Deadlines::new(),
             cores: BTreeMap::new(),
             streams: HashSet::with_hasher(hasher),
+            exits: Exits::default(),
             out: VecDeque::new(),
             actions: Vec::new(),
             source: None,
@@ -139,7 +146,7 @@ impl Edge {
 
     /// True when no transaction and no context is left: a drained edge may end.
     pub fn is_idle(&self) -> bool {
-        self.contexts.is_empty() && self.layer.counts().total() == 0
+        self.contexts.is_empty() && self.exits.is_idle() && self.layer.counts().total() == 0
     }
 
     /// Takes what the layer has to say: messages leave, events are worked on.
@@ -186,7 +193,8 @@ impl Edge {
         self.counters.request(&request.method, matches!(from, Hop::Ua(_)));
         let loop_hash = branch::loop_hash(&request);
         match self.admit(&mut request, from, loop_hash) {
-            Ok(hop) => self.forward(id, request, from, hop, loop_hash, now),
+            Ok(Next::Outside(mark)) => self.leave(id, request, from, mark, loop_hash, now),
+            Ok(Next::Hop(hop)) => self.forward(id, request, from, hop, loop_hash, now),
             Err(reject) => {
                 let tag = self.layer.ids().tag();
                 let response = reject.response(&request, &tag);
@@ -196,7 +204,7 @@ impl Edge {
     }
 
     /// Checks a request and says where it goes: §16.3, §16.4, and the edge's own rules.
-    fn admit(&self, request: &mut Request, from: Hop, loop_hash: u64) -> Result<Hop, Reject> {
+    fn admit(&self, request: &mut Request, from: Hop, loop_hash: u64) -> Result<Next, Reject> {
         validate::request(request, &validate::Rules { supported: &[] })?;
         // RFC 5393 §4.2.2
         if branch::is_loop(request, &|sent_by| self.settings.is_our_host(sent_by), loop_hash) {
@@ -207,7 +215,7 @@ impl Edge {
             return Err(Reject::new(StatusCode::new(481)));
         }
         match from {
-            Hop::Ua(flow) => self.admit_from_ua(request, flow),
+            Hop::Ua(flow) => self.admit_from_ua(request, flow).map(Next::Hop),
             Hop::Core(_) => self.admit_from_core(request),
         }
     }
@@ -226,9 +234,11 @@ impl Edge {
     }
 
     /// RFC 5626 §5.3.1: what comes from inside follows the token of our own Route entry.
-    fn admit_from_core(&self, request: &mut Request) -> Result<Hop, Reject> {
-        let Some(flow) = self.take_own_route(request)? else {
-            return Err(Reject::new(access::FORBIDDEN).because("No Flow Token"));
+    fn admit_from_core(&self, request: &mut Request) -> Result<Next, Reject> {
+        let flow = match self.take_own_route(request)? {
+            Some(Token::Flow(flow)) => flow,
+            Some(Token::Outside(mark)) => return Ok(Next::Outside(mark)),
+            None => return Err(Reject::new(access::FORBIDDEN).because("No Flow Token")),
         };
         let alive = if flow.protocol.is_reliable() {
             self.streams.contains(&flow)
@@ -242,14 +252,14 @@ impl Edge {
         if record_route::wants(request) {
             record_route::insert(request, access::record_route(request, &flow, &self.settings));
         }
-        Ok(Hop::Ua(flow))
+        Ok(Next::Hop(Hop::Ua(flow)))
     }
 
-    /// §16.4, and the flow that the removed entry names.
-    fn take_own_route(&self, request: &mut Request) -> Result<Option<Flow>, Reject> {
+    /// §16.4, and what the removed entry says.
+    fn take_own_route(&self, request: &mut Request) -> Result<Option<Token>, Reject> {
         let own = route::preprocess(request, &|uri| self.settings.names_us(uri))?;
         match own {
-            Some(own) => access::flow_of(&own.user, &self.settings.keys),
+            Some(own) => access::token_of(&own.user, &self.settings.keys),
             None => Ok(None),
         }
     }
@@ -278,13 +288,14 @@ impl Edge {
         let context = Context {
             response,
             from,
-            hop,
+            hop: Some(hop),
             loop_hash,
             since: now,
             origin,
             clients: Vec::new(),
             answered: false,
             cancelled: false,
+            leaving: None,
         };
         self.contexts.insert(id, context);
         self.source = match from {
@@ -309,8 +320,8 @@ impl Edge {
     }
 
     /// Makes sure that Timer C of a context is looked at in time.
-    fn arm(&mut self, id: ServerId) {
-        if let Some(due) = self.contexts.get(&id).and_then(|context| context.response.next_timeout()) {
+    pub(crate) fn arm(&mut self, id: ServerId) {
+        if let Some(due) = self.contexts.get(&id).and_then(Context::next_timeout) {
             self.deadlines.set(id, due);
         }
     }
@@ -322,9 +333,9 @@ impl Edge {
             match action {
                 Action::Forward { branch, request, .. } => self.launch(id, branch, request, now),
                 Action::Cancel { branch, reason } => {
-                    let client = self.contexts.get(&id).and_then(|context| context.client(branch));
-                    if let Some(client) = client {
-                        self.layer.cancel_because(client, reason, now);
+                    match self.contexts.get(&id).and_then(|context| context.client(branch)) {
+                        Some(client) => self.layer.cancel_because(client, reason, now),
+                        None => self.stay(id, now),
                     }
                 }
                 Action::Abandon { branch } => {
@@ -348,11 +359,9 @@ impl Edge {
     /// §16.6 steps 7 to 10: our Via on the copy, and off it goes.
     fn launch(&mut self, id: ServerId, branch: BranchId, mut request: Request, now: Instant) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
-        // RFC 3263 §4.3: every attempt has a branch of its own.
-        let retry =
-            (!context.clients.is_empty()).then(|| format!("{}-{}", context.origin, context.clients.len()));
-        let token = retry.as_deref().unwrap_or(&context.origin);
-        match context.hop {
+        let Some(hop) = context.hop else { return self.depart(id, branch, request, now) };
+        let token = &context.branch_token();
+        match hop {
             Hop::Core(_) => {
                 branch::push_via(&mut request, "TLS", &self.settings.name, token, context.loop_hash);
             }
@@ -363,13 +372,13 @@ impl Edge {
                 branch::push_via(&mut request, flow.protocol.via(), &host, token, context.loop_hash);
             }
         }
-        let client = self.layer.request(request, context.hop, now);
+        let client = self.layer.request(request, hop, now);
         context.clients.push((branch, client));
         self.branches.insert(client, (id, branch));
     }
 
     /// §18.2.2 with RFC 3581 §4: on the flow of the request.
-    fn respond(&mut self, id: ServerId, mut response: Response, now: Instant) {
+    pub(crate) fn respond(&mut self, id: ServerId, mut response: Response, now: Instant) {
         self.on_answer_to_register(id, &mut response);
         self.counters.response(response.status);
         if let Some(context) = self.contexts.get_mut(&id)
@@ -382,11 +391,13 @@ impl Edge {
 
     fn on_response(&mut self, client: ClientId, response: Response, now: Instant) {
         let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        self.on_heard(id, branch, &response, now);
         self.step(id, now, |context, now, out| context.response.on_response(branch, response, now, out));
     }
 
     fn on_failure(&mut self, client: ClientId, failure: Failure, now: Instant) {
         let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        self.pass_over(id, branch, None, now);
         self.step(id, now, |context, now, out| context.response.on_failure(branch, failure, now, out));
     }
 
@@ -394,9 +405,9 @@ impl Edge {
     /// whose queue is full is overload: 503.
     fn on_transport_error(&mut self, client: ClientId, now: Instant) {
         let context = self.branches.get(&client).and_then(|(id, _)| self.contexts.get(id));
-        let failure = match context.map(|context| context.hop) {
-            Some(Hop::Core(_)) => Failure::Transport,
-            Some(Hop::Ua(_)) | None => Failure::NoRoute,
+        let failure = match context.and_then(|context| context.hop) {
+            Some(Hop::Core(_)) | None => Failure::Transport,
+            Some(Hop::Ua(_)) => Failure::NoRoute,
         };
         self.on_failure(client, failure, now);
     }
@@ -407,9 +418,13 @@ impl Edge {
         let loop_hash = branch::loop_hash(&request);
         // §16.11: the same for every repetition.
         let token = stateless::branch_of(&request);
-        let Ok(hop) = self.admit(&mut request, from, loop_hash) else {
-            self.counters.dropped_acks += 1;
-            return;
+        let hop = match self.admit(&mut request, from, loop_hash) {
+            Ok(Next::Hop(hop)) => hop,
+            Ok(Next::Outside(_)) => return self.leave_with_ack(&request, token, loop_hash),
+            Err(_) => {
+                self.counters.dropped_acks += 1;
+                return;
+            }
         };
         let target = Target::new(request.uri.clone(), 0);
         let Ok(mut copy) = branch::copy(&request, &target) else {
@@ -456,6 +471,7 @@ impl node::Engine for Edge {
             }
             Input::CoreDown(core) => self.on_core_down(core, now),
             Input::CoreDrains(core) => _ = self.cores.remove(&core),
+            Input::Egress(answer) => self.on_egress(answer, now),
             Input::NotSent(bytes) => self.layer.not_sent(&bytes, now),
             Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),
         }
@@ -466,8 +482,9 @@ impl node::Engine for Edge {
         self.layer.handle_timeout(now);
         self.pump(now);
         while let Some(id) = self.deadlines.due(now) {
-            let due = self.contexts.get(&id).and_then(|context| context.response.next_timeout());
+            let due = self.contexts.get(&id).and_then(Context::next_timeout);
             if due.is_some_and(|due| due <= now) {
+                self.on_impatience(id, now);
                 self.step(id, now, |context, now, out| context.response.on_timeout(now, out));
             } else {
                 self.arm(id);

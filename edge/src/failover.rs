@@ -32,7 +32,7 @@ impl Edge {
     fn waiting_for(&self, core: PeerId) -> Vec<ServerId> {
         let mut hit = Vec::new();
         for (id, context) in &self.contexts {
-            if context.hop == Hop::Core(core) {
+            if context.hop == Some(Hop::Core(core)) {
                 hit.push(*id);
             }
         }
@@ -46,7 +46,7 @@ impl Edge {
         if context.answered || context.cancelled {
             // It rings: the answer comes through any core, and so a CANCEL must go. What is cancelled is not tried again.
             if let Some(next) = next {
-                context.hop = Hop::Core(next);
+                context.hop = Some(Hop::Core(next));
                 for (_, client) in &context.clients {
                     self.layer.redirect_client(*client, Hop::Core(next));
                     self.layer.repeat_cancel(*client, now);
@@ -66,7 +66,7 @@ impl Edge {
             return;
         };
         self.counters.retried += 1;
-        context.hop = Hop::Core(next);
+        context.hop = Some(Hop::Core(next));
         let orphans: Vec<BranchId> = context.clients.iter().map(|(branch, _)| *branch).collect();
         let target = Target::new(context.response.request().uri.clone(), 0);
         self.source = match context.from {

@@ -1,5 +1,6 @@
 //! The two sides of an edge, as its transaction layer sees them.
 
+use bytes::Bytes;
 use link::PeerId;
 use transport::Flow;
 
@@ -10,6 +11,15 @@ pub enum Hop {
     Ua(Flow),
     /// A core, over its link.
     Core(PeerId),
+}
+
+/// Where a request goes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Over this hop.
+    Hop(Hop),
+    /// Out of the cluster, with the cores' mark.
+    Outside(Bytes),
 }
 
 impl transaction::Peer for Hop {

@@ -8,6 +8,7 @@ pub mod config;
 mod context;
 pub mod counters;
 mod driver;
+pub mod egress;
 pub mod engine;
 mod events;
 mod failover;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use node::metrics::{Counter, Gauge, Registry};
 use node::report::Reports;
+use transport::resolve::{Resolver, ResolverStats};
 use transport::{Stats, Transport};
 
 use crate::counters::{CLASSES, Counters, METHODS};
@@ -61,6 +62,8 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
         [
             ("stray_responses", "Responses that matched no transaction", |c| c.stray_responses),
             ("dropped_acks", "ACKs without a way", |c| c.dropped_acks),
+            ("egress", "Requests sent outside", |c| c.egress),
+            ("egress_failed", "Targets outside that were passed over", |c| c.egress_failed),
             ("retried", "Requests sent again because their core died", |c| c.retried),
         ],
     );
@@ -95,6 +98,24 @@ fn kept(registry: &Registry) -> Reports<keeper::Counters> {
         ],
     );
     reports
+}
+
+/// The resolver's own figures.
+pub(crate) fn observe_resolver(registry: &Registry, resolver: Option<&Resolver>) {
+    type Figure = (&'static str, &'static str, fn(&ResolverStats) -> u64);
+    let figures: [Figure; 5] = [
+        ("dns_resolutions", "URIs looked up for what leaves", |stats| stats.resolutions.get()),
+        ("dns_failures", "URIs without a target", |stats| stats.failures.get()),
+        ("dns_cache_hits", "Lookups answered from the cache", |stats| stats.cache_hits.get()),
+        ("dns_lookups", "Lookups that went to the DNS", |stats| stats.lookups.get()),
+        ("dns_lookup_failures", "Lookups that the DNS did not answer", |stats| stats.lookup_failures.get()),
+    ];
+    for (name, help, value) in figures {
+        let resolver = resolver.cloned();
+        registry.observed(name, help, move || {
+            resolver.as_ref().map_or(0, |resolver| value(resolver.stats())).cast_signed()
+        });
+    }
 }
 
 /// The sockets' own figures.

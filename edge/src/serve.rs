@@ -1,5 +1,6 @@
 //! The process: sockets, links, shards, administration, and the way they end.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use proto::Hello;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 use transaction::Timers;
+use transport::resolve::{Families, Resolver};
 use transport::token::Keys;
 use transport::{CertificatePart, Transport};
 
@@ -60,6 +62,8 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let epoch = epoch();
     let transport = bind(&config, &intake, epoch).await?;
     metrics::observe(&registry, &transport);
+    let resolver = resolver(&config, &transport);
+    metrics::observe_resolver(&registry, resolver.as_ref());
     let links = dial(&config, &settings(&config, &keys, &transport), &intake)?;
     let _ = intake.links.set(links.clone());
 
@@ -69,7 +73,8 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             Edge::new(settings(&config, &keys, &transport), Timers::default(), shard::seed(seed, shard));
         let (transport, links, inbox, meter) =
             (transport.clone(), links.clone(), inbox.clone(), Arc::clone(&meter));
-        let driver = Driver { transport, links, inbox, keeper: keeper.clone(), meter, shard };
+        let (resolver, keeper) = (resolver.clone(), keeper.clone());
+        let driver = Driver { transport, links, resolver, inbox, keeper, meter, shard };
         let stop = shutdown.clone();
         let run =
             async move { shard::run(engine, receiver, driver, async move { stop.stopped().await }).await };
@@ -124,7 +129,7 @@ fn settings(config: &Config, keys: &Keys, transport: &Transport) -> Settings {
         config.trusted_peers.clone(),
         keys.clone(),
     );
-    Settings { keep_alive: config.keep_alive(), ..settings }
+    Settings { keep_alive: config.keep_alive(), ..settings }.with_egress(config.egress_networks.clone())
 }
 
 async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Transport, Failure> {
@@ -134,6 +139,7 @@ async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Trans
         max_connections_per_source: config.max_connections_per_source,
         idle_timeout: config.idle_timeout.duration(),
         certificates: config.certificates(),
+        roots: config.roots(),
         ws_origins: config.ws_origins.clone(),
         ..transport::Config::default()
     };
@@ -144,6 +150,16 @@ async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Trans
     }
     let _ = intake.transport.set(transport.clone());
     Ok(transport)
+}
+
+/// The way to the DNS for what leaves. Without it this edge reaches addresses and no names.
+fn resolver(config: &Config, transport: &Transport) -> Option<Resolver> {
+    let servers: Vec<SocketAddr> = config.dns.clone();
+    let has = |v4| transport.listeners().iter().any(|listen| listen.addr.is_ipv4() == v4);
+    let families = Families { v4: has(true), v6: has(false) };
+    Resolver::new(&servers, families, clock::now)
+        .inspect_err(|error| tracing::warn!(%error, "names of other domains cannot be resolved"))
+        .ok()
 }
 
 /// Which variable an error of the transport is about.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use sip::Uri;
+use transport::resolve::Target;
 use transport::token::Keys;
-use transport::{Flow, Listen};
+use transport::{Flow, Listen, Protocol};
 
 use crate::network::Network;
 use crate::registration::KeepAlive;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub keys: Keys,
     /// How often UAs are told to be heard; at first they are not.
     pub keep_alive: KeepAlive,
+    /// Networks that requests may leave to; none: see [`is_outside`].
+    pub egress: Vec<Network>,
 }
 
 impl Settings {
@@ -52,7 +55,7 @@ impl Settings {
             }
         }
         let keep_alive = KeepAlive::default();
-        Self { name, advertise, listeners, hosts, trusted, keys, keep_alive }
+        Self { name, advertise, listeners, hosts, trusted, keys, keep_alive, egress: Vec::new() }
     }
 
     /// True for a URI whose host names this edge.
@@ -84,6 +87,44 @@ impl Settings {
         })
     }
 
+    /// With the networks that requests may leave to.
+    #[must_use]
+    pub fn with_egress(self, egress: Vec<Network>) -> Self {
+        Self { egress, ..self }
+    }
+
+    /// True when a request may leave to that address. Never to a socket of ours: what comes in there is hostile and what leaves is
+    /// trusted, and one must not become the other.
+    pub fn may_leave_to(&self, target: &Target) -> bool {
+        let ip = target.address.ip().to_canonical();
+        let is_own = self.hosts.contains(&SocketAddr::new(ip, target.address.port()).to_string());
+        let is_listed = self.egress.iter().any(|network| network.contains(ip));
+        !is_own && target.address.port() != 0 && (is_listed || self.egress.is_empty() && is_outside(ip))
+    }
+
+    /// True when there is a socket for it: datagrams leave from those that are listened on.
+    pub fn can_send_to(&self, target: &Target) -> bool {
+        target.protocol.is_reliable()
+            || self.listeners.iter().any(|listen| {
+                listen.protocol == target.protocol && listen.addr.is_ipv4() == target.address.is_ipv4()
+            })
+    }
+
+    /// `host[:port]` and transport under which the peer of a flow that we have opened reaches this edge: RFC 3261 §18.1.1
+    /// has the listener's port in Via, not the one that the connection happens to have.
+    pub fn contact(&self, flow: &Flow) -> (String, Protocol) {
+        let fits = |listen: &&Listen| listen.addr.is_ipv4() == flow.local.is_ipv4();
+        let mut listeners = self.listeners.iter().filter(fits);
+        let same = listeners.clone().find(|listen| listen.protocol == flow.protocol);
+        let plain = |listen: &&Listen| matches!(listen.protocol, Protocol::Udp | Protocol::Tcp);
+        let Some(listen) = same.or_else(|| listeners.find(plain)) else {
+            return (self.public_host(flow), flow.protocol);
+        };
+        let ip = if listen.addr.ip().is_unspecified() { flow.local.ip() } else { listen.addr.ip() };
+        let own = || SocketAddr::new(ip, listen.addr.port()).to_string();
+        (self.advertise.clone().unwrap_or_else(own), listen.protocol)
+    }
+
     /// Host of our Path URI: the public name, else the edge's own, which cores know from the link.
     pub fn path_host(&self) -> &str {
         self.advertise.as_deref().unwrap_or(&self.name)
@@ -92,6 +133,23 @@ impl Settings {
     /// `host[:port]` under which a UA on `flow` reaches this edge.
     pub fn public_host(&self, flow: &Flow) -> String {
         self.advertise.clone().unwrap_or_else(|| flow.local.to_string())
+    }
+}
+
+/// True for an address of somebody else: neither this host's own, nor one of its link, nor one of many. The services of a cloud
+/// that know everything about a host (169.254.169.254) are on its link.
+pub fn is_outside(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            !(ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.octets().first() == Some(&0))
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local())
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use core_registrar::engine::QueryId;
+use core_registrar::routes::Routes;
 use edge_proxy::engine::Edge;
 use edge_proxy::keeper::Pings;
 use location::{Answer, Memory, Query};
@@ -25,6 +26,7 @@ mod cluster;
 mod keepers;
 mod links;
 mod log;
+mod outside;
 mod phones;
 
 use cluster::{CoreNode, EdgeNode};
@@ -32,6 +34,7 @@ use links::{Frame, Link};
 use log::Log;
 
 pub use cluster::Topology;
+pub use outside::Dns;
 pub use phones::{CallRef, Phone};
 
 /// Domain of the cluster, and realm of its users.
@@ -76,6 +79,8 @@ enum Event {
     CoreNotSent { core: usize, life: u64, bytes: Bytes },
     /// A core looks for what is due.
     Look { core: usize, life: u64 },
+    /// An edge hears what it has asked about the outside.
+    OutsideAnswers { edge: usize, life: u64, answer: edge_proxy::egress::Answer },
     /// A step of the script.
     Script(Box<dyn FnOnce(&mut Sim)>),
 }
@@ -88,6 +93,8 @@ pub struct Sim {
     pub oracle: Oracle,
     /// What the store holds.
     pub store: Memory,
+    /// The DNS.
+    pub dns: Dns,
     seed: u64,
     base: Instant,
     now: Duration,
@@ -95,6 +102,7 @@ pub struct Sim {
     queue: BTreeMap<(Duration, u64), Event>,
     dice: Dice,
     keys: Keys,
+    routes: Routes,
     edges: Vec<EdgeNode>,
     cores: Vec<CoreNode>,
     links: BTreeMap<(usize, usize), Link>,
@@ -116,12 +124,19 @@ impl Sim {
 
     /// Any cluster in any weather.
     pub fn with(seed: u64, topology: Topology, weather: Weather) -> Self {
+        Self::with_routes(seed, topology, weather, Routes::default())
+    }
+
+    /// As [`Self::with`], with the operator's routes.
+    pub fn with_routes(seed: u64, topology: Topology, weather: Weather, routes: Routes) -> Self {
         let mut dice = Dice::new(seed, 0);
         let keys = Keys::random(dice.seed());
         let mut sim = Self {
             net: Network::new(seed, weather),
             oracle: Oracle::default(),
             store: Memory::default(),
+            dns: Dns::default(),
+            routes,
             seed,
             base: node::clock::now(),
             now: Duration::ZERO,
@@ -287,6 +302,7 @@ impl Sim {
             Event::EdgeNotSent { edge, life, bytes } => self.edge_not_sent(edge, life, bytes),
             Event::CoreNotSent { core, life, bytes } => self.core_not_sent(core, life, bytes),
             Event::Look { core, life } => self.core_looks(core, life),
+            Event::OutsideAnswers { edge, life, answer } => self.outside_answers(edge, life, answer),
             Event::Script(what) => what(self),
         }
     }

@@ -309,6 +309,7 @@ impl Sim {
                 edge_engine::Output::Registered(it) => {
                     self.tell_keeper(edge, keeper::Input::Registered(it));
                 }
+                edge_engine::Output::Egress(ask) => self.edge_asks(edge, ask),
                 edge_engine::Output::Report(_) => {}
             }
         }
@@ -424,6 +425,9 @@ impl Sim {
 
     pub(super) fn edge_sends(&mut self, edge: usize, flow: Flow, bytes: Bytes) {
         let Some((phone, line)) = self.line_of(edge, &flow) else {
+            if self.is_nowhere(&flow) {
+                return;
+            }
             self.fail(&format!("EP{} sends to nobody on {flow:?}", edge + 1));
         };
         let wire = Wire::new(Node::Edge(edge), Node::Ua(phone), bytes);

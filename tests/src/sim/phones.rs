@@ -215,6 +215,35 @@ impl Sim {
         Some((phone, same_stream.or_else(same_edge)?))
     }
 
+    /// A phone outside of the cluster, whom its users call at `host`; it has a line to every edge and registers nowhere.
+    pub fn gateway(&mut self, user: &str, host: &str, protocol: Protocol) -> usize {
+        let number = self.phone_with(user, super::EP1, protocol, |profile| {
+            profile.domain = host.to_owned();
+            profile.host = host.to_owned();
+        });
+        for edge in 1..self.edges.len() {
+            self.add_line(number, edge, protocol);
+        }
+        number
+    }
+
+    /// The address of a phone as the world sees it.
+    pub fn public_address(&self, phone: usize) -> SocketAddr {
+        self.phones.get(phone).expect("the script has made it").public
+    }
+
+    /// The stream between an edge and a phone that is seen at an address.
+    pub(super) fn stream_to(&self, edge: usize, address: SocketAddr) -> Option<Flow> {
+        let phone = self.phones.iter().find(|phone| phone.public == address)?;
+        let line = |line: &&Line| line.edge == edge && line.is_open && line.flow.protocol.is_reliable();
+        phone.lines.iter().find(line).map(|line| line.flow)
+    }
+
+    /// Nobody is at the other end of a flow: what is sent there is lost.
+    pub(super) fn is_nowhere(&self, flow: &Flow) -> bool {
+        !flow.protocol.is_reliable() && self.phones.iter().all(|phone| phone.public != flow.remote)
+    }
+
     /// A datagram always finds the hole in the NAT; a stream must be open.
     pub(super) fn is_open(&self, flow: &Flow) -> bool {
         let open = || {

@@ -1,0 +1,469 @@
+//! Requests that leave the cluster, RFC 3263 and RFC 3261 §16.6 steps 6 to 10. Pure.
+//!
+//! A core orders it, by a Route element with the mark `out.` above whatever follows; without that order no request goes
+//! anywhere but to a flow of ours. The next hop is then the topmost Route that is left, or else the Request-URI.
+//!
+//! Resolving → for one target after the other: Reaching (a flow to it) → Sent → answered, or the next target
+//!
+//! Both questions are outputs ([`Ask`]), their answers inputs ([`Answer`]): a CANCEL that comes before the DNS has answered ends the
+//! request, and nothing waits for anybody.
+//!
+//! # When a target is passed over
+//!
+//! §4.3 counts a 503, a failure of the transport and the time-out of a transaction that has heard nothing. The latter takes 32 s, which no
+//! caller waits for: a target that has said nothing for [`PATIENCE`] is passed over while another is left. It is not given up: if it
+//! answers after all, that counts (its branch is an orphan, see [`ResponseContext::orphan`]). Each attempt has a branch of its own.
+
+mod failed;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proxy::context::{BranchId, Failure, Options, ResponseContext};
+use proxy::target::{Target as Uri, TargetSet};
+use proxy::{branch, record_route, route};
+use sip::{Name, Reject, Request, Response, StatusCode};
+use transaction::ServerId;
+use transport::resolve::{Question, Target, Unresolved};
+use transport::{Flow, Protocol};
+
+use crate::context::Context;
+use crate::engine::{Edge, Output};
+use crate::hop::Hop;
+use failed::Failed;
+
+/// Names one question.
+pub type Ticket = u64;
+
+/// What the engine asks for.
+#[derive(Debug)]
+pub enum Ask {
+    /// Where a URI leads.
+    Resolve {
+        /// Comes back with the answer.
+        ticket: Ticket,
+        /// What of the URI counts.
+        question: Question,
+        /// Decides among servers of one priority.
+        seed: u64,
+    },
+    /// A flow to a target.
+    Reach {
+        /// Comes back with the answer.
+        ticket: Ticket,
+        /// Where to.
+        target: Target,
+    },
+}
+
+/// What it gets.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Ask::Resolve`]: the targets, the most preferred first.
+    Targets(Ticket, Result<Vec<Target>, Unresolved>),
+    /// To [`Ask::Reach`]; `None`: it cannot be reached.
+    Flow(Ticket, Option<Flow>),
+}
+
+/// What is asked and not answered, and what is remembered of servers.
+#[derive(Debug, Default)]
+pub(crate) struct Exits {
+    last: Ticket,
+    waiting: BTreeMap<Ticket, Waiting>,
+    failed: Failed,
+}
+
+/// What goes on when a question is answered.
+#[derive(Debug)]
+enum Waiting {
+    /// The targets of a request.
+    Targets(ServerId),
+    /// The flow for a branch of it.
+    Flow { id: ServerId, branch: BranchId, request: Request },
+    /// The targets of an ACK to a 2xx.
+    AckTargets(Ack),
+    /// The flow for it; further targets.
+    AckFlow { ack: Ack, ways: VecDeque<Target> },
+}
+
+/// An ACK to a 2xx on its way: the copy, and what its branch is made of.
+#[derive(Debug)]
+struct Ack {
+    copy: Request,
+    token: String,
+    loop_hash: u64,
+}
+
+/// What a context knows when its request leaves.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    /// User part of the element by which the cores know the dialog again.
+    mark: Bytes,
+    /// Targets that were not tried, the next first.
+    ways: VecDeque<Target>,
+    attempt: Option<Attempt>,
+}
+
+/// The target that is being tried.
+#[derive(Debug)]
+struct Attempt {
+    branch: BranchId,
+    target: Target,
+    ticket: Ticket,
+    /// It has answered, if only with 100.
+    heard: bool,
+    /// When it is passed over.
+    patience: Option<Instant>,
+}
+
+/// How long a silent target is waited for while another is left.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+/// Targets that one request tries.
+const MOST_ATTEMPTS: usize = 8;
+/// Questions that may wait.
+const MOST_WAITING: usize = 10_000;
+/// RFC 3261 §18.1.1: a request that is longer must not leave over UDP when the path MTU is unknown.
+const LARGEST_DATAGRAM: usize = 1_300;
+/// What our Via and Record-Route add.
+const ADDED: usize = 250;
+
+impl Exits {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn wait(&mut self, waiting: Waiting) -> Ticket {
+        self.last += 1;
+        self.waiting.insert(self.last, waiting);
+        self.last
+    }
+}
+
+impl Leaving {
+    /// When the target in hand is passed over.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.attempt.as_ref().and_then(|attempt| attempt.patience)
+    }
+
+    fn is_trying(&mut self, branch: BranchId) -> Option<&mut Attempt> {
+        self.attempt.as_mut().filter(|attempt| attempt.branch == branch)
+    }
+}
+
+impl Edge {
+    /// A request that a core has ordered to leave, without our own Route entry.
+    pub(crate) fn leave(
+        &mut self,
+        id: ServerId,
+        request: Request,
+        from: Hop,
+        mark: Bytes,
+        loop_hash: u64,
+        now: Instant,
+    ) {
+        let question = match next_hop(&request) {
+            Ok(question) if self.exits.waiting.len() < MOST_WAITING => question,
+            refused => {
+                let reject = refused.err().unwrap_or_else(|| status(503).with(Name::RetryAfter, "5"));
+                let tag = self.layer.ids().tag();
+                return self.respond(id, reject.response(&request, &tag), now);
+            }
+        };
+        let to_tag = self.layer.ids().tag();
+        let options = Options { keep_503: true, keep_430: true, ..Options::default() };
+        let context = Context {
+            response: ResponseContext::new(request, to_tag, options),
+            from,
+            hop: None,
+            loop_hash,
+            since: now,
+            origin: self.layer.ids().branch(),
+            clients: Vec::new(),
+            answered: false,
+            cancelled: false,
+            leaving: Some(Box::new(Leaving { mark, ways: VecDeque::new(), attempt: None })),
+        };
+        self.contexts.insert(id, context);
+        self.counters.egress += 1;
+        self.resolve(Waiting::Targets(id), question);
+    }
+
+    fn resolve(&mut self, then: Waiting, question: Question) {
+        let (ticket, seed) = (self.exits.wait(then), self.layer.ids().u64());
+        self.out.push_back(Output::Egress(Ask::Resolve { ticket, question, seed }));
+    }
+
+    /// A question is answered.
+    pub(crate) fn on_egress(&mut self, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Targets(ticket, found) => match self.exits.waiting.remove(&ticket) {
+                Some(Waiting::Targets(id)) => self.on_targets(id, found, now),
+                Some(Waiting::AckTargets(ack)) => {
+                    let ways = self.ways(found, &ack.copy, now).unwrap_or_default();
+                    self.try_ack(ack, ways);
+                }
+                Some(Waiting::Flow { .. } | Waiting::AckFlow { .. }) | None => {}
+            },
+            Answer::Flow(ticket, flow) => match self.exits.waiting.remove(&ticket) {
+                Some(Waiting::Flow { id, branch, request }) => {
+                    self.on_flow(id, branch, request, flow, now);
+                }
+                Some(Waiting::AckFlow { ack, ways }) => match flow {
+                    Some(flow) => self.send_ack(ack, flow),
+                    None => self.try_ack(ack, ways),
+                },
+                Some(Waiting::Targets(_) | Waiting::AckTargets(_)) | None => {}
+            },
+        }
+    }
+
+    /// §4.3: the list of targets is what one attempt after the other is made from.
+    fn on_targets(&mut self, id: ServerId, found: Result<Vec<Target>, Unresolved>, now: Instant) {
+        let Some(context) = self.contexts.get(&id) else { return }; // cancelled meanwhile
+        let ways = self.ways(found, context.response.request(), now);
+        self.step(id, now, |context, now, out| match ways {
+            Ok(ways) => {
+                let target = Uri::new(context.response.request().uri.clone(), 0);
+                if let Some(leaving) = &mut context.leaving {
+                    leaving.ways = ways;
+                }
+                context.response.start(TargetSet::one(target), now, out);
+            }
+            Err(reject) => context.response.reject(&reject, out),
+        });
+    }
+
+    /// The targets that may be tried, those that have failed lately at the end.
+    fn ways(
+        &self,
+        found: Result<Vec<Target>, Unresolved>,
+        request: &Request,
+        now: Instant,
+    ) -> Result<VecDeque<Target>, Reject> {
+        let found = found.map_err(|why| match why {
+            Unresolved::Nowhere => status(404).because("No SIP Service At That Domain"),
+            Unresolved::Unknown => status(504).because("DNS Time-out"),
+            Unresolved::Busy => status(503).with(Name::RetryAfter, "5"),
+        })?;
+        let allowed: Vec<Target> =
+            found.into_iter().filter(|target| self.settings.may_leave_to(target)).collect();
+        if allowed.is_empty() {
+            return Err(status(403).because("Target Not Allowed"));
+        }
+        let usable: Vec<Target> =
+            allowed.into_iter().filter(|target| self.settings.can_send_to(target)).collect();
+        if usable.is_empty() {
+            return Err(status(503).because("No Socket For The Target"));
+        }
+        let is_large = request.encode().len() + ADDED > LARGEST_DATAGRAM;
+        let transports = |target: Target| {
+            // §18.1.1: "MUST be sent using an RFC 2914 congestion controlled transport protocol, such as TCP", and when there is none
+            // over there, "the element SHOULD retry the request, using UDP".
+            let stream = (is_large && target.protocol == Protocol::Udp)
+                .then(|| Target { protocol: Protocol::Tcp, ..target.clone() });
+            stream.into_iter().chain([target])
+        };
+        let all = self.exits.failed.last(usable.into_iter().flat_map(transports).collect(), now);
+        Ok(all.into_iter().take(MOST_ATTEMPTS).collect())
+    }
+
+    /// A branch begins: a flow for its copy.
+    pub(crate) fn depart(&mut self, id: ServerId, branch: BranchId, request: Request, now: Instant) {
+        let leaving = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut());
+        let Some(target) = leaving.and_then(|leaving| leaving.ways.pop_front()) else {
+            return self.step(id, now, |context, now, out| {
+                context.response.on_failure(branch, Failure::Transport, now, out);
+            });
+        };
+        let ticket = self.exits.wait(Waiting::Flow { id, branch, request });
+        self.out.push_back(Output::Egress(Ask::Reach { ticket, target: target.clone() }));
+        let attempt = Attempt { branch, target, ticket, heard: false, patience: None };
+        if let Some(leaving) = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut()) {
+            leaving.attempt = Some(attempt);
+        }
+    }
+
+    fn on_flow(
+        &mut self,
+        id: ServerId,
+        branch: BranchId,
+        request: Request,
+        flow: Option<Flow>,
+        now: Instant,
+    ) {
+        let Some(flow) = flow else {
+            self.pass_over(id, branch, None, now);
+            return self.step(id, now, |context, now, out| {
+                context.response.on_failure(branch, Failure::Transport, now, out);
+            });
+        };
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(leaving) = &mut context.leaving else { return };
+        let has_more = !leaving.ways.is_empty();
+        let mark = leaving.mark.clone();
+        if let Some(attempt) = leaving.is_trying(branch) {
+            attempt.patience = has_more.then(|| now + PATIENCE);
+        }
+        let (token, loop_hash) = (context.branch_token(), context.loop_hash);
+        let Some(request) = self.outfit(request, Some(&mark), &flow, &token, loop_hash) else {
+            return self.step(id, now, |context, now, out| {
+                context.response.on_failure(branch, Failure::Transport, now, out);
+            });
+        };
+        let client = self.layer.request(request, Hop::Ua(flow), now);
+        if let Some(context) = self.contexts.get_mut(&id) {
+            context.clients.push((branch, client));
+        }
+        self.branches.insert(client, (id, branch));
+        self.arm(id);
+    }
+
+    /// §16.6 steps 4, 6 and 8 for a copy that leaves on `flow`. The Record-Route is that of a proxy which anybody outside can
+    /// resolve, with the mark of the cores; requests that follow it come here, and to any other edge as well.
+    fn outfit(
+        &self,
+        mut request: Request,
+        mark: Option<&Bytes>,
+        flow: &Flow,
+        token: &str,
+        loop_hash: u64,
+    ) -> Option<Request> {
+        let (host, protocol) = self.settings.contact(flow);
+        if let Some(mark) = mark.filter(|_| record_route::wants(&request)) {
+            let scheme = if request.uri.get(..5).is_some_and(|it| it.eq_ignore_ascii_case(b"sips:")) {
+                "sips"
+            } else {
+                "sip"
+            };
+            let parameter = crate::access::transport_param(protocol);
+            let mark = std::str::from_utf8(mark).ok()?;
+            record_route::insert(&mut request, format!("<{scheme}:{mark}@{host}{parameter};lr>"));
+        }
+        route::postprocess(&mut request).ok()?;
+        // RFC 3581 §3: the answer comes back through whatever NAT is on the way.
+        let sent_by = if flow.protocol.is_reliable() { host } else { format!("{host};rport") };
+        branch::push_via(&mut request, flow.protocol.via(), &sent_by, token, loop_hash);
+        Some(request)
+    }
+
+    /// The target in hand of a branch has failed before it was heard of: it is remembered, and the next one is tried.
+    pub(crate) fn pass_over(
+        &mut self,
+        id: ServerId,
+        branch: BranchId,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) {
+        let Some(leaving) = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut()) else {
+            return;
+        };
+        let Some(attempt) = leaving.is_trying(branch) else { return };
+        if attempt.heard {
+            return;
+        }
+        attempt.patience = None;
+        let target = attempt.target.clone();
+        let has_more = !leaving.ways.is_empty();
+        self.exits.failed.insert(&target, retry_after, now);
+        self.counters.egress_failed += 1;
+        tracing::debug!(?target, has_more, "egress target passed over");
+        if has_more {
+            self.step(id, now, |context, now, out| {
+                let again = Uri::new(context.response.request().uri.clone(), 0);
+                let _ = context.response.add_target(again, now, out); // none after a CANCEL
+            });
+        }
+    }
+
+    /// A branch has answered. A 503 is a failure all the same (§4.3).
+    pub(crate) fn on_heard(&mut self, id: ServerId, branch: BranchId, response: &Response, now: Instant) {
+        let Some(leaving) = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut()) else {
+            return;
+        };
+        let Some(attempt) = leaving.is_trying(branch) else { return };
+        if response.status.code() == 503 {
+            attempt.heard = false;
+            return self.pass_over(id, branch, retry_after(response), now);
+        }
+        attempt.patience = None;
+        if !std::mem::replace(&mut attempt.heard, true) {
+            let target = attempt.target.clone();
+            self.exits.failed.forget(&target);
+        }
+    }
+
+    /// The target in hand has been silent for too long: the next one is tried beside it.
+    pub(crate) fn on_impatience(&mut self, id: ServerId, now: Instant) {
+        let leaving = self.contexts.get(&id).and_then(|context| context.leaving.as_ref());
+        let Some(attempt) = leaving.and_then(|leaving| leaving.attempt.as_ref()) else { return };
+        let branch = attempt.branch;
+        if attempt.patience.is_some_and(|at| at <= now) {
+            self.pass_over(id, branch, None, now);
+            self.step(id, now, |context, now, out| context.response.orphan(branch, now, out));
+        }
+    }
+
+    /// The attempt in hand is to be cancelled and has no flow yet: it is not sent at all.
+    pub(crate) fn stay(&mut self, id: ServerId, now: Instant) {
+        let leaving = self.contexts.get(&id).and_then(|context| context.leaving.as_ref());
+        let Some(attempt) = leaving.and_then(|leaving| leaving.attempt.as_ref()) else { return };
+        let branch = attempt.branch;
+        if self.exits.waiting.remove(&attempt.ticket).is_some() {
+            self.step(id, now, |context, now, out| {
+                context.response.on_failure(branch, Failure::Transport, now, out);
+            });
+        }
+    }
+
+    /// ACK to a 2xx: no transaction, the way as any request's (§13.2.2.4).
+    pub(crate) fn leave_with_ack(&mut self, request: &Request, token: String, loop_hash: u64) {
+        let question = next_hop(request);
+        let copy = branch::copy(request, &Uri::new(request.uri.clone(), 0));
+        match (question, copy) {
+            (Ok(question), Ok(copy)) if self.exits.waiting.len() < MOST_WAITING => {
+                self.resolve(Waiting::AckTargets(Ack { copy, token, loop_hash }), question);
+            }
+            _ => self.counters.dropped_acks += 1,
+        }
+    }
+
+    fn try_ack(&mut self, ack: Ack, mut ways: VecDeque<Target>) {
+        let Some(target) = ways.pop_front() else {
+            self.counters.dropped_acks += 1;
+            return;
+        };
+        let ticket = self.exits.wait(Waiting::AckFlow { ack, ways });
+        self.out.push_back(Output::Egress(Ask::Reach { ticket, target }));
+    }
+
+    fn send_ack(&mut self, ack: Ack, flow: Flow) {
+        let Ack { copy, token, loop_hash } = ack;
+        let lane = transaction::lane(copy.call_id());
+        match self.outfit(copy, None, &flow, &token, loop_hash) {
+            Some(copy) => self.layer.send(copy.encode(), Hop::Ua(flow), lane),
+            None => self.counters.dropped_acks += 1,
+        }
+    }
+}
+
+/// RFC 3263 §4: what is asked of the DNS for the topmost Route, or else for the Request-URI.
+fn next_hop(request: &Request) -> Result<Question, Reject> {
+    let uri = match request.top_route() {
+        Some(route) => route?.parsed_uri()?,
+        None => request.request_uri()?,
+    };
+    // §16.3 step 2 for a scheme or transport that cannot be followed.
+    Question::of(&uri).map_err(|_| status(416))
+}
+
+/// RFC 3261 §20.33, the seconds.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = std::str::from_utf8(response.headers.get(Name::RetryAfter)?).ok()?.trim_ascii();
+    let end = value.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    value.get(..end)?.parse().ok().map(Duration::from_secs)
+}
+
+const fn status(code: u16) -> Reject {
+    Reject { status: StatusCode::new(code), reason: None, headers: Vec::new() }
+}
