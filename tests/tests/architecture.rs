@@ -63,7 +63,12 @@ const HARMLESS: [&str; 12] = [
 const AMBIENT: [&str; 4] = ["compile-time-rng", "getrandom", "os_rng", "runtime-rng"];
 
 /// Sources that are stepped, too, in packages that are not: each is a file with what lies in the folder of its name.
-const STEPPED: [&str; 15] = [
+const STEPPED: [&str; 22] = [
+    "crates/transport/src/resolve/cache",
+    "crates/transport/src/resolve/question",
+    "crates/transport/src/resolve/srv",
+    "crates/transport/src/resolve/walk",
+    "edge/src/egress",
     "edge/src/engine",
     "edge/src/access",
     "edge/src/keeper",
@@ -72,7 +77,9 @@ const STEPPED: [&str; 15] = [
     "edge/src/recovery",
     "edge/src/registered",
     "edge/src/registration",
+    "core/src/egress",
     "core/src/flows",
+    "core/src/routes",
     "core/src/engine",
     "core/src/register",
     "core/src/calls",
