@@ -165,7 +165,7 @@ impl Core {
                 }
             }
             Answer::Credentials(known) if call.looking_for_user => {
-                self.nobody_there(&call, known.is_some(), now)
+                self.nobody_there(&call, known.is_some(), now);
             }
             Answer::Unavailable if call.by_route.is_some() => {
                 let targets = call.by_route.into_iter().collect();

@@ -148,7 +148,7 @@ impl Core {
             return self.refuse(leaving.id, &reject, now);
         }
         let (uri, beyond) = (request.uri.clone(), self.next_hop(request));
-        self.leave(leaving.id, uri, beyond, now);
+        self.leave(leaving.id, &uri, beyond.as_ref(), now);
     }
 
     /// The operator's next hop for the domain of a request.
@@ -169,7 +169,7 @@ impl Core {
             return false;
         }
         if is_proven || (!self.settings.call_auth && self.sender(request).is_ok()) {
-            self.leave(id, uri, None, now);
+            self.leave(id, &uri, None, now);
         } else {
             self.counters.relays_refused += 1;
             self.refuse(id, &forbidden("Route Not For Strangers"), now);
@@ -178,9 +178,9 @@ impl Core {
     }
 
     /// §16.6: out by one edge, and by the next one when that is lost.
-    fn leave(&mut self, id: ServerId, uri: Bytes, beyond: Option<Bytes>, now: Instant) {
+    fn leave(&mut self, id: ServerId, uri: &Bytes, beyond: Option<&Bytes>, now: Instant) {
         let Some(context) = self.contexts.get(&id) else { return };
-        let mut ways = self.exits(context.response.request(), &uri, beyond.as_ref(), None);
+        let mut ways = self.exits(context.response.request(), uri, beyond, None);
         ways.reverse();
         self.start_outside(id, ways, now);
     }

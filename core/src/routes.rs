@@ -122,7 +122,7 @@ impl FromStr for Route {
         let pattern: Pattern = pattern.trim().parse().map_err(|why: &str| wrong(why))?;
         let uri = uri.trim();
         let parsed = Uri::parse(uri.as_bytes()).map_err(|_| wrong("what follows the = is no URI"))?;
-        check(&pattern, &parsed).map_err(|why| wrong(why))?;
+        check(&pattern, &parsed).map_err(wrong)?;
         Ok(Self { pattern, uri: uri.to_owned() })
     }
 }

@@ -168,3 +168,88 @@ fn host_text(ip: IpAddr) -> String {
         IpAddr::V6(v6) => format!("[{v6}]"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(listen: &[&str], advertise: Option<&str>) -> Settings {
+        let listeners = listen.iter().map(|text| text.parse().unwrap()).collect();
+        let interfaces = ["198.51.100.7".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let keys = Keys::random([7; 32]);
+        Settings::new(
+            "edge-1".to_owned(),
+            advertise.map(str::to_owned),
+            listeners,
+            &interfaces,
+            Vec::new(),
+            keys,
+        )
+    }
+
+    fn target(address: &str) -> Target {
+        Target { protocol: Protocol::Udp, address: address.parse().unwrap(), domain: "example.net".into() }
+    }
+
+    #[test]
+    fn requests_leave_to_addresses_of_others_only() {
+        let settings = settings(&["udp:0.0.0.0:5060"], None);
+        for (address, may) in [
+            ("203.0.113.9:5060", true),
+            ("10.0.0.9:5060", true),
+            ("198.51.100.7:5070", true),
+            ("198.51.100.7:5060", false), // our own socket
+            ("127.0.0.1:5070", false),
+            ("0.0.0.0:5060", false),
+            ("0.1.2.3:5060", false),
+            ("169.254.169.254:80", false),
+            ("224.0.1.75:5060", false),
+            ("255.255.255.255:5060", false),
+            ("203.0.113.9:0", false),
+            ("[::ffff:127.0.0.1]:5060", false),
+            ("[::ffff:198.51.100.7]:5060", false),
+            ("[2001:db8::9]:5060", true),
+            ("[::1]:5060", false),
+            ("[::]:5060", false),
+            ("[fe80::1]:5060", false),
+            ("[ff02::1]:5060", false),
+        ] {
+            assert_eq!(settings.may_leave_to(&target(address)), may, "{address}");
+        }
+        let limited = settings.with_egress(vec!["127.0.0.0/8".parse().unwrap()]);
+        assert!(limited.may_leave_to(&target("127.0.0.1:5070")));
+        assert!(!limited.may_leave_to(&target("127.0.0.1:5060")), "our own socket");
+        assert!(!limited.may_leave_to(&target("203.0.113.9:5060")));
+    }
+
+    #[test]
+    fn datagrams_leave_from_a_listener_of_their_family() {
+        let settings = settings(&["udp:0.0.0.0:5060", "tcp:[::]:5060"], None);
+        assert!(settings.can_send_to(&target("203.0.113.9:5060")));
+        assert!(!settings.can_send_to(&target("[2001:db8::9]:5060")));
+        let stream = Target { protocol: Protocol::Tls, ..target("[2001:db8::9]:5060") };
+        assert!(settings.can_send_to(&stream));
+    }
+
+    /// RFC 3261 §18.1.1: the port of Via is one that is listened on.
+    #[test]
+    fn a_peer_outside_is_told_where_we_listen() {
+        let flow = |protocol| Flow {
+            protocol,
+            local: "198.51.100.7:45678".parse().unwrap(),
+            remote: "203.0.113.9:5060".parse().unwrap(),
+            connection: u64::from(protocol.is_reliable()),
+        };
+        let listen = ["ws:0.0.0.0:80", "udp:0.0.0.0:5060", "tcp:198.51.100.8:5062"];
+        let (plain, named) = (settings(&listen, None), settings(&listen, Some("sip.example.com")));
+        let told = |settings: &Settings, protocol| settings.contact(&flow(protocol));
+        assert_eq!(told(&plain, Protocol::Udp), ("198.51.100.7:5060".to_owned(), Protocol::Udp));
+        assert_eq!(told(&plain, Protocol::Tcp), ("198.51.100.8:5062".to_owned(), Protocol::Tcp));
+        assert_eq!(
+            told(&plain, Protocol::Tls),
+            ("198.51.100.7:5060".to_owned(), Protocol::Udp),
+            "no TLS listener"
+        );
+        assert_eq!(told(&named, Protocol::Tcp), ("sip.example.com".to_owned(), Protocol::Tcp));
+    }
+}

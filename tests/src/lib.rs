@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod database;
+pub mod dns;
 pub mod fuzz;
 pub mod lab;
 pub mod nat;

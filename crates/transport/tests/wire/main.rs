@@ -1,6 +1,7 @@
 //! The transport on loopback, seen from both sides. Here: a node, and messages to send to it.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod outbound;
 mod pki;
 mod tcp;
 mod tls;

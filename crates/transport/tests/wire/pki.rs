@@ -13,6 +13,8 @@ use transport::{CertificateFiles, Config};
 
 use crate::config;
 
+const AUTHORITY: &str = "authority.pem";
+
 pub(crate) struct Pki {
     folder: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -24,12 +26,19 @@ impl Pki {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = params.self_signed(&key).unwrap().der().clone();
-        Self { folder: tempfile::tempdir().unwrap(), issuer: Issuer::new(params, key), authority }
+        let certificate = params.self_signed(&key).unwrap();
+        let (authority, folder) = (certificate.der().clone(), tempfile::tempdir().unwrap());
+        fs::write(folder.path().join(AUTHORITY), certificate.pem()).unwrap();
+        Self { folder, issuer: Issuer::new(params, key), authority }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// PEM of the authority.
+    pub(crate) fn authority_file(&self) -> PathBuf {
+        self.path(AUTHORITY)
     }
 
     /// Writes a new certificate for `host` to `name`.pem and `name`-key.pem.
