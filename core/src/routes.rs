@@ -251,7 +251,7 @@ mod tests {
             ("0*1=sip:gw.example.net", "a pattern is"),
             ("a b=sip:gw.example.net", "a pattern is"),
             ("@=sip:gw.example.net", "after the @"),
-            ("0*=gw.example.net", "sip: or sips:"),
+            ("0*=gw.example.net", "no URI"),
             ("0*=tel:+49", "sip: or sips:"),
             ("0*=sip:", "no URI"),
             ("0*=sip:gw.example.net;transport=sctp", "transport"),

@@ -133,6 +133,7 @@ fn settings(config: &Config, keys: &Keys, transport: &Transport) -> Settings {
 }
 
 async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Transport, Failure> {
+    config.roots().check().map_err(|error| ConfigError::new(format!("{PREFIX}EGRESS_CA"), error))?;
     let sockets = transport::Config {
         listen: config.listen.iter().map(|socket| socket.0).collect(),
         max_connections: config.max_connections,

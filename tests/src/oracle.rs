@@ -296,7 +296,8 @@ impl Oracle {
         let secure = seen.uri.strip_prefix("sip:").map(|rest| format!("sips:{rest}"));
         let contacts = [Some(seen.uri.clone()), secure].into_iter().flatten();
         let leaves = seen.routes.first().is_some_and(|route| route.starts_with("<sip:out."));
-        if leaves || contacts.into_iter().any(|contact| self.stored.contains(&(contact, seen.routes.clone()))) {
+        if leaves || contacts.into_iter().any(|contact| self.stored.contains(&(contact, seen.routes.clone())))
+        {
             return Ok(());
         }
         let own: Vec<_> = self.stored.iter().filter(|(contact, _)| *contact == seen.uri).collect();
