@@ -47,8 +47,8 @@ pub enum Destination {
 ///
 /// # Errors
 ///
-/// 403 for a domain that is not ours when the request is inside a dialog that the cluster has not let out, or a REGISTER. 404 for one of ours without a usable address, and for a
-/// GRUU that is none. 480 when the Route names an edge without a link and the UA is none of ours (RFC 5626 §11.5: the 430
+/// 403 for a domain that is not ours when the request is inside a dialog that the cluster has not let out, or a
+/// REGISTER. 404 for one of ours without a usable address, and for a GRUU that is none. 480 when the Route names an edge without a link and the UA is none of ours (RFC 5626 §11.5: the 430
 /// between proxies is never shown to a UA).
 pub fn destination(request: &Request, edges: &Edges, settings: &Settings) -> Result<Destination, Reject> {
     let uri = request.request_uri()?;

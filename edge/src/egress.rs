@@ -23,7 +23,7 @@ use bytes::Bytes;
 use proxy::context::{BranchId, Failure, Options, ResponseContext};
 use proxy::target::{Target as Uri, TargetSet};
 use proxy::{branch, record_route, route};
-use sip::{Name, Reject, Request, Response, StatusCode};
+use sip::{Name, Reject, Request, Response, Scheme, StatusCode};
 use transaction::ServerId;
 use transport::resolve::{Question, Target, Unresolved};
 use transport::{Flow, Protocol};
@@ -453,8 +453,11 @@ fn next_hop(request: &Request) -> Result<Question, Reject> {
         Some(route) => route?.parsed_uri()?,
         None => request.request_uri()?,
     };
-    // §16.3 step 2 for a scheme or transport that cannot be followed.
-    Question::of(&uri).map_err(|_| status(416))
+    let is_secure = request.request_uri()?.scheme == Scheme::Sips;
+    // §16.3 step 2 for a scheme or transport that cannot be followed; §16.6 step 7: SIPS stays SIPS by whatever Route.
+    let question =
+        Question::of(&uri).and_then(|question| if is_secure { question.secured() } else { Ok(question) });
+    question.map_err(|_| status(416))
 }
 
 /// RFC 3261 §20.33, the seconds.

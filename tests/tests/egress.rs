@@ -29,8 +29,9 @@ fn with(seed: u64, topology: Topology, routes: &str) -> (Sim, usize, usize) {
 }
 
 fn of(routes: &str) -> Routes {
-    let routes: Vec<Route> = routes.split_terminator(',').map(|route| route.parse().unwrap()).collect();
-    Routes::new(&routes).unwrap()
+    let routes: Vec<Route> =
+        routes.split_terminator(',').map(|route| route.parse().expect("a route")).collect();
+    Routes::new(&routes).expect("routes that differ")
 }
 
 /// One more server of the gateway's domain.

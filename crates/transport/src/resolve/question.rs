@@ -72,6 +72,20 @@ impl Question {
         Ok(Self { place, port: uri.port, protocol, secure })
     }
 
+    /// The same over TLS and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// The URI asks for a transport without TLS.
+    pub fn secured(self) -> Result<Self, Unusable> {
+        let protocol = match self.protocol {
+            None => None,
+            Some(Protocol::Tcp | Protocol::Tls) => Some(Protocol::Tls),
+            Some(Protocol::Udp | Protocol::Ws | Protocol::Wss) => return Err(Unusable::Transport),
+        };
+        Ok(Self { protocol, secure: true, ..self })
+    }
+
     /// The transport when nobody says which: "UDP for a SIP URI, and TCP for a SIPS URI", the latter with TLS.
     pub fn default_protocol(&self) -> Protocol {
         self.protocol.unwrap_or(if self.secure { Protocol::Tls } else { Protocol::Udp })
@@ -153,6 +167,14 @@ mod tests {
             let question = of(uri).unwrap();
             assert_eq!((question.protocol, question.default_protocol()), (named, default), "{uri}");
         }
+    }
+
+    #[test]
+    fn a_sip_uri_can_be_followed_securely() {
+        let secured = |uri| of(uri).unwrap().secured().map(|question| question.default_protocol());
+        assert_eq!(secured("sip:192.0.2.7;lr"), Ok(Protocol::Tls));
+        assert_eq!(secured("sip:192.0.2.7;transport=tcp;lr"), Ok(Protocol::Tls));
+        assert_eq!(secured("sip:192.0.2.7;transport=udp;lr"), Err(Unusable::Transport));
     }
 
     #[test]
