@@ -57,6 +57,11 @@ fn element_user(request: &Request, keys: &ClusterKeys) -> String {
     format!("{MARK}{}", keys.sign(PURPOSE, &[request.call_id(), tag.as_bytes()]))
 }
 
+/// True for an egress element, whatever its proof is worth.
+pub fn is_marked(uri: &Uri<'_>) -> bool {
+    uri.user.is_some_and(|user| user.starts_with(MARK))
+}
+
 /// What a URI in a Route of `request` proves; `None` when it is no egress element.
 pub fn proof(uri: &Uri<'_>, request: &Request, keys: &ClusterKeys) -> Option<Proof> {
     let proof = uri.user?.strip_prefix(MARK)?;

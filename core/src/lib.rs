@@ -23,6 +23,7 @@ pub mod keys;
 mod metrics;
 pub mod nonce;
 pub mod notify;
+mod passing;
 mod pending;
 mod register;
 pub mod routes;

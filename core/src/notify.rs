@@ -20,6 +20,7 @@ use transaction::ClientId;
 
 use crate::callee::{Callee, Who};
 use crate::edges::Way;
+use crate::egress;
 use crate::engine::{Core, EdgeHop, Output};
 use crate::in_dialog::{FLOW_FAILED, drop_routes};
 use crate::pending::Pending;
@@ -77,7 +78,8 @@ impl Core {
         let is_gruu = it.request.request_uri().is_ok_and(|uri| {
             self.settings.serves(&uri) && matches!(Callee::of_gruu(&uri, &self.settings.keys), Ok(Some(_)))
         });
-        match self.edges.past_the_dead(&it.request) {
+        // What the subscriber has record-routed lets nothing out of the cluster.
+        match self.edges.past_the_dead(&it.request, egress::is_marked) {
             (Way::Edge(_), dead) if !is_gruu => {
                 drop_routes(&mut it.request, dead);
                 let copy = it.request.clone();

@@ -93,7 +93,7 @@ fn watched(request: &Request, uri: &Uri<'_>, edges: &Edges, settings: &Settings)
     if !uri.is_sip() || !settings.serves(uri) || Gruu::of(uri).is_some() {
         return None;
     }
-    let leads_on = || matches!(edges.past_the_dead(request).0, Way::Edge(_) | Way::Foreign);
+    let leads_on = || matches!(edges.past_the_dead(request, |_| false).0, Way::Edge(_) | Way::Foreign);
     if request.to_tag().is_some() && leads_on() {
         return None;
     }

@@ -13,7 +13,7 @@ use link::PeerId;
 use proxy::context::{Action, BranchId, Failure, Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
 use proxy::{branch, record_route, route, stateless, validate};
-use sip::{Message, Method, Name, Reject, Request, Response, StatusCode, via};
+use sip::{Message, Method, Reject, Request, Response, StatusCode, via};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use transport::Flow;
 
@@ -262,18 +262,6 @@ impl Edge {
             Some(own) => access::token_of(&own.user, &self.settings.keys),
             None => Ok(None),
         }
-    }
-
-    /// The core that is home to a Call-ID among those with a link, `except` one that has just failed.
-    pub(crate) fn home(&self, call_id: &[u8], except: Option<PeerId>) -> Option<PeerId> {
-        let live = self.cores.iter().filter(|(core, _)| Some(**core) != except);
-        link::choose::peer(call_id, live.map(|(peer, core)| core.candidate(*peer)))
-    }
-
-    /// 503 while no core is reachable; the spread keeps the user agents from coming back as one.
-    fn no_core(&self) -> Reject {
-        let spread = self.counters.requests_in() % 8;
-        Reject::new(StatusCode::new(503)).with(Name::RetryAfter, (2 + spread).to_string())
     }
 
     fn forward(&mut self, id: ServerId, request: Request, from: Hop, hop: Hop, loop_hash: u64, now: Instant) {

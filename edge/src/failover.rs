@@ -9,12 +9,25 @@ use std::time::Instant;
 use link::PeerId;
 use proxy::context::{BranchId, Failure};
 use proxy::target::Target;
+use sip::{Name, Reject, StatusCode};
 use transaction::ServerId;
 
 use crate::engine::Edge;
 use crate::hop::Hop;
 
 impl Edge {
+    /// The core that is home to a Call-ID among those with a link, `except` one that has just failed.
+    pub(crate) fn home(&self, call_id: &[u8], except: Option<PeerId>) -> Option<PeerId> {
+        let live = self.cores.iter().filter(|(core, _)| Some(**core) != except);
+        link::choose::peer(call_id, live.map(|(peer, core)| core.candidate(*peer)))
+    }
+
+    /// 503 while no core is reachable; the spread keeps the user agents from coming back as one.
+    pub(crate) fn no_core(&self) -> Reject {
+        let spread = self.counters.requests_in() % 8;
+        Reject::new(StatusCode::new(503)).with(Name::RetryAfter, (2 + spread).to_string())
+    }
+
     /// A core is gone. What it never answered goes to another core; what already rings may still be answered
     /// through any core, so its branch stays (design: a core keeps no state that a call needs).
     pub(crate) fn on_core_down(&mut self, core: PeerId, now: Instant) {

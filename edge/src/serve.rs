@@ -62,8 +62,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let epoch = epoch();
     let transport = bind(&config, &intake, epoch).await?;
     metrics::observe(&registry, &transport);
-    let resolver = resolver(&config, &transport);
-    metrics::observe_resolver(&registry, resolver.as_ref());
+    let resolver = resolver(&config, &transport, &registry);
     let links = dial(&config, &settings(&config, &keys, &transport), &intake)?;
     let _ = intake.links.set(links.clone());
 
@@ -75,10 +74,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             (transport.clone(), links.clone(), inbox.clone(), Arc::clone(&meter));
         let (resolver, keeper) = (resolver.clone(), keeper.clone());
         let driver = Driver { transport, links, resolver, inbox, keeper, meter, shard };
-        let stop = shutdown.clone();
-        let run =
-            async move { shard::run(engine, receiver, driver, async move { stop.stopped().await }).await };
-        shards.push(tokio::spawn(async move { drop(run.await) }));
+        shards.push(tokio::spawn(run(engine, receiver, driver, shutdown.clone())));
     }
     let settings = settings(&config, &keys, &transport);
     let engine = Keeper::new(settings, config.pings(), epoch, clock::seed(), clock::now());
@@ -101,6 +97,11 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let _ = administration.await;
     tracing::info!("edge has ended");
     Ok(())
+}
+
+/// One shard, until the process stops.
+async fn run(engine: Edge, inbox: Receiver<Input>, driver: Driver, stop: Shutdown) {
+    drop(shard::run(engine, inbox, driver, async move { stop.stopped().await }).await);
 }
 
 /// Starts the keeper of flows, beside the shards.
@@ -154,13 +155,15 @@ async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Trans
 }
 
 /// The way to the DNS for what leaves. Without it this edge reaches addresses and no names.
-fn resolver(config: &Config, transport: &Transport) -> Option<Resolver> {
+fn resolver(config: &Config, transport: &Transport, registry: &Registry) -> Option<Resolver> {
     let servers: Vec<SocketAddr> = config.dns.clone();
     let has = |v4| transport.listeners().iter().any(|listen| listen.addr.is_ipv4() == v4);
     let families = Families { v4: has(true), v6: has(false) };
-    Resolver::new(&servers, families, clock::now)
+    let resolver = Resolver::new(&servers, families, clock::now)
         .inspect_err(|error| tracing::warn!(%error, "names of other domains cannot be resolved"))
-        .ok()
+        .ok();
+    metrics::observe_resolver(registry, resolver.as_ref());
+    resolver
 }
 
 /// Which variable an error of the transport is about.
