@@ -22,7 +22,8 @@ use proxy::target::Target;
 use sip::{Aor, Name, NameAddr, Reject, Request, Response, StatusCode, Uri};
 use transaction::ServerId;
 
-use crate::auth::Role;
+use crate::auth::{Claim, Moment, Role};
+use crate::callee;
 use crate::edges::{Edges, Way};
 use crate::engine::Core;
 use crate::in_dialog::{Detour, drop_routes};
@@ -49,6 +50,7 @@ pub enum Proof {
 pub(crate) struct Leaving {
     id: ServerId,
     caller: Aor,
+    claim: Claim,
 }
 
 /// The user part of an egress element for a request from a user of ours.
@@ -109,13 +111,13 @@ impl Core {
     pub(crate) fn call_outside(&mut self, id: ServerId, mut request: Request, loop_hash: u64, now: Instant) {
         let at = self.moment(now);
         let claimed = match self.sender(&request) {
-            Ok(caller) => self.auth.claim(&request, Role::Proxy, &caller, at).map(|user| (caller, user)),
+            Ok(caller) => self.auth.claim(&request, Role::Proxy, &caller, at).map(|claim| (caller, claim)),
             Err(reject) => {
                 self.counters.relays_refused += 1;
                 Err(reject)
             }
         };
-        let (caller, user) = match claimed {
+        let (caller, claim) = match claimed {
             Ok(claimed) => claimed,
             Err(reject) => {
                 self.counters.challenge(reject.status);
@@ -126,7 +128,8 @@ impl Core {
         request.headers.remove(Name::Route);
         let response = self.context(request);
         self.open(id, response, loop_hash, Detour::None);
-        self.ask(Query::Credentials(user), Pending::Leaving(Box::new(Leaving { id, caller })));
+        let query = Query::Credentials(claim.user.clone());
+        self.ask(query, Pending::Leaving(Box::new(Leaving { id, caller, claim })));
     }
 
     /// The user of ours that a request says it comes from.
@@ -146,11 +149,15 @@ impl Core {
             return self.refuse(leaving.id, &reject, now);
         };
         let request = context.response.request();
-        if !self.auth.proves(request, Role::Proxy, &leaving.caller, known.as_ref()) {
+        let at = Moment { unix: self.unix(now).0, random: self.layer.ids().u64() };
+        let Leaving { id, caller, claim } = leaving;
+        let proven = self.auth.prove(request, Role::Proxy, caller, claim, known.as_ref(), at);
+        if let Err(reject) = proven {
             self.counters.auth_failures += 1;
-            let at = self.moment(now);
-            let reject = self.auth.challenge(Role::Proxy, leaving.caller.domain(), at, false);
-            return self.refuse(leaving.id, &reject, now);
+            return self.refuse(*id, &reject, now);
+        }
+        if let Err(reject) = callee::check_contact(request, caller, &self.settings) {
+            return self.refuse(*id, &reject, now);
         }
         let (uri, beyond) = (request.uri.clone(), self.next_hop(request));
         self.leave(leaving.id, &uri, beyond.as_ref(), now);
@@ -173,7 +180,8 @@ impl Core {
         if request.to_tag().is_some() {
             return false;
         }
-        if is_proven || (!self.settings.call_auth && self.sender(request).is_ok()) {
+        if is_proven || (!self.settings.challenged.includes(&request.method) && self.sender(request).is_ok())
+        {
             self.leave(id, &uri, None, now);
         } else {
             self.counters.relays_refused += 1;

@@ -29,6 +29,7 @@ fn core(now: Instant) -> Core {
         policy: Policy::default(),
         service_route: false,
         reg_watchers: std::collections::BTreeSet::new(),
+        routes: core_registrar::routes::Routes::default(),
     };
     let mut core = Core::new(settings, Timers::default(), [2; 32], now, Duration::from_secs(1_000));
     core.handle(Input::EdgeUp { edge: EDGE, name: "edge-1".to_owned(), advertised: Vec::new() }, now);
