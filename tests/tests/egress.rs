@@ -110,7 +110,7 @@ fn strangers_and_the_unproven_do_not_get_out() {
         assert_eq!(sim.final_of(stranger, SECOND), Some(403), "a foreign From");
         let other = CallOptions { from: Some(format!("sip:carol@{DOMAIN}")), ..CallOptions::default() };
         let other = sim.call_as(alice, &format!("sip:bob@{GATEWAY}"), other);
-        assert_eq!(sim.final_of(other, SECOND), Some(407), "somebody else's From");
+        assert_eq!(sim.final_of(other, SECOND), Some(403), "somebody else's From");
         sim.order(alice, |alice| alice.profile.password = "guess".to_owned());
         let unproven = call(&mut sim, alice);
         assert_eq!(sim.final_of(unproven, SECOND), Some(407), "a wrong password, call_auth {call_auth}");

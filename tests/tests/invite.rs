@@ -158,7 +158,8 @@ fn nobody_and_nobody_there_are_told_apart() {
 #[test]
 fn a_foreign_domain_is_refused() {
     let (mut sim, alice, _) = Sim::alice_and_bob(10);
-    let call = sim.call_as(alice, "sip:bob@example.net", CallOptions::default());
+    let stranger = CallOptions { from: Some("sip:mallory@example.org".to_owned()), ..CallOptions::default() };
+    let call = sim.call_as(alice, "sip:bob@example.net", stranger);
     assert_eq!(sim.final_of(call, SECOND), Some(403), "no open relay");
 }
 
