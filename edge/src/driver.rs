@@ -35,6 +35,8 @@ impl node::shard::Driver<Output> for Driver {
             Output::ToCore { core, lane, bytes, source } => self.to_core(core, lane, bytes, source),
             Output::Registered(registration) => self.keeper.deliver(keeper::Input::Registered(registration)),
             Output::Egress(ask) => self.egress(ask),
+            // A hint: with a full inbox the wheel notices later.
+            Output::Silent(flow) => _ = self.keeper.try_send(keeper::Input::Silent(flow)),
             Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
         }
     }
@@ -49,6 +51,7 @@ pub(crate) struct KeeperDriver {
     pub(crate) transport: Transport,
     pub(crate) links: Links,
     pub(crate) inbox: Inbox<keeper::Input>,
+    pub(crate) shards: Vec<Inbox<Input>>,
     pub(crate) meter: Arc<Meter>,
     /// How long a supervised stream may be silent.
     pub(crate) silence: Duration,
@@ -62,6 +65,11 @@ impl node::shard::Driver<keeper::Output> for KeeperDriver {
                 // A hint, or a question that is asked again.
                 if self.links.send(core, 0, frame).is_err() {
                     self.meter.unsent_to_core.inc();
+                }
+            }
+            keeper::Output::Lost(flow) => {
+                for shard in &self.shards {
+                    shard.deliver(Input::FlowSilent(flow));
                 }
             }
             keeper::Output::Supervise(flow) => self.transport.supervise(&flow, self.silence),

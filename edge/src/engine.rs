@@ -25,6 +25,7 @@ use crate::hop::{Hop, Next};
 use crate::registered::Registration;
 use crate::registration;
 use crate::settings::Settings;
+use crate::silence::Silence;
 
 /// What happens to an edge.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub enum Input {
     FlowUp(Flow),
     /// A stream is closed, or could not be written.
     FlowDown(Flow),
+    /// A phone answers no pings any more.
+    FlowSilent(Flow),
     /// The link to a core stands.
     CoreUp {
         /// The core.
@@ -93,6 +96,8 @@ pub enum Output {
     Registered(Box<Registration>),
     /// A question about the outside; comes back as [`Input::Egress`].
     Egress(egress::Ask),
+    /// An INVITE has had no answer for a while: for the keeper of flows.
+    Silent(Flow),
     /// What was counted so far.
     Report(Box<Counters>),
 }
@@ -110,6 +115,7 @@ pub struct Edge {
     pub(crate) exits: Exits,
     pub(crate) out: VecDeque<Output>,
     actions: Vec<Action>,
+    pub(crate) silence: Silence,
     pub(crate) source: Option<Flow>,
     pub(crate) counters: Counters,
 }
@@ -130,6 +136,7 @@ impl Edge {
             exits: Exits::default(),
             out: VecDeque::new(),
             actions: Vec::new(),
+            silence: Silence::default(),
             source: None,
             counters: Counters::default(),
         }
@@ -360,7 +367,11 @@ impl Edge {
                 branch::push_via(&mut request, flow.protocol.via(), &host, token, context.loop_hash);
             }
         }
+        let is_invite = request.method == Method::Invite;
         let client = self.layer.request(request, hop, now);
+        if is_invite {
+            self.silence.watch(client, hop, now);
+        }
         context.clients.push((branch, client));
         self.branches.insert(client, (id, branch));
     }
@@ -383,21 +394,10 @@ impl Edge {
         self.step(id, now, |context, now, out| context.response.on_response(branch, response, now, out));
     }
 
-    fn on_failure(&mut self, client: ClientId, failure: Failure, now: Instant) {
+    pub(crate) fn on_failure(&mut self, client: ClientId, failure: Failure, now: Instant) {
         let Some(&(id, branch)) = self.branches.get(&client) else { return };
         self.pass_over(id, branch, None, now);
         self.step(id, now, |context, now, out| context.response.on_failure(branch, failure, now, out));
-    }
-
-    /// A flow that cannot be written is a failed flow: 430 tells the core to try the next one (RFC 5626 §5.3.1). A link
-    /// whose queue is full is overload: 503.
-    fn on_transport_error(&mut self, client: ClientId, now: Instant) {
-        let context = self.branches.get(&client).and_then(|(id, _)| self.contexts.get(id));
-        let failure = match context.and_then(|context| context.hop) {
-            Some(Hop::Core(_)) | None => Failure::Transport,
-            Some(Hop::Ua(_)) => Failure::NoRoute,
-        };
-        self.on_failure(client, failure, now);
     }
 
     /// ACK to a 2xx: no transaction, forwarded by its Route (§13.2.2.4, §16.11).
@@ -454,6 +454,7 @@ impl node::Engine for Edge {
                 self.streams.remove(&flow);
                 self.layer.transport_error(Hop::Ua(flow), now);
             }
+            Input::FlowSilent(flow) => self.on_flow_silent(flow, now),
             Input::CoreUp { core, name, weight } => {
                 self.cores.insert(core, Core { name: link::choose::hash(name.as_bytes()), weight });
             }
@@ -469,6 +470,7 @@ impl node::Engine for Edge {
     fn handle_timeout(&mut self, now: Instant) {
         self.layer.handle_timeout(now);
         self.pump(now);
+        self.on_silence_due(now);
         while let Some(id) = self.deadlines.due(now) {
             let due = self.contexts.get(&id).and_then(Context::next_timeout);
             if due.is_some_and(|due| due <= now) {
@@ -482,7 +484,7 @@ impl node::Engine for Edge {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.layer.poll_timeout(), self.deadlines.next()].into_iter().flatten().min()
+        [self.layer.poll_timeout(), self.deadlines.next(), self.silence.next()].into_iter().flatten().min()
     }
 
     fn poll_output(&mut self) -> Option<Output> {

@@ -16,6 +16,17 @@ use crate::engine::Edge;
 use crate::hop::Hop;
 
 impl Edge {
+    /// A flow that cannot be written is a failed flow: 430 tells the core to try the next one (RFC 5626 §5.3.1). A link
+    /// whose queue is full is overload: 503.
+    pub(crate) fn on_transport_error(&mut self, client: ClientId, now: Instant) {
+        let context = self.branches.get(&client).and_then(|(id, _)| self.contexts.get(id));
+        let failure = match context.and_then(|context| context.hop) {
+            Some(Hop::Core(_)) | None => Failure::Transport,
+            Some(Hop::Ua(_)) => Failure::NoRoute,
+        };
+        self.on_failure(client, failure, now);
+    }
+
     /// The core that is home to a Call-ID among those with a link, `except` one that has just failed.
     pub(crate) fn home(&self, call_id: &[u8], except: Option<PeerId>) -> Option<PeerId> {
         let live = self.cores.iter().filter(|(core, _)| Some(**core) != except);

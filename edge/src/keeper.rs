@@ -14,7 +14,7 @@
 //! core is told is a hint (the edge's 430 and the expiry are the truth), so it is not repeated: each link begins with what is
 //! lost at that moment.
 //!
-//! `registered` holds the table, `ping` the messages, `news` what the cores are told, `recovery` how the flows of the time
+//! `probe` asks more often where an INVITE was not answered, `registered` holds the table, `ping` the messages, `news` what the cores are told, `recovery` how the flows of the time
 //! before a restart come back; the wheel is [`transport::ping`]'s.
 
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ use transport::pong::PingId;
 
 use crate::news::{News, What};
 use crate::ping::{Composer, DOUBLE_CRLF, NatPing, ZEROS, is_datagram};
+use crate::probe::Probes;
 use crate::recovery::Recovery;
 use crate::registered::{Entry, Health, Learned, PROTOCOLS, Registered, Registration};
 use crate::settings::Settings;
@@ -43,6 +44,8 @@ pub enum Input {
     Registered(Box<Registration>),
     /// A stream is closed, or nothing can be sent on a flow.
     FlowDown(Flow),
+    /// An INVITE on a flow has had no answer for a while.
+    Silent(Flow),
     /// A ping was answered.
     Answered {
         /// On which flow.
@@ -70,6 +73,8 @@ pub enum Output {
         /// Not always a message.
         bytes: Bytes,
     },
+    /// A flow is lost by silence: what waits on it waits in vain.
+    Lost(Flow),
     /// A frame for a core.
     ToCore(PeerId, Kind),
     /// A stream has to be closed when its UA is not heard any more (Flow-Timer).
@@ -112,7 +117,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) settings: Settings,
-    pings: Pings,
+    pub(crate) pings: Pings,
     /// Upper half of the numbers of this process's connections, and what its pings are known by.
     pub(crate) epoch: u32,
     ids: Ids,
@@ -125,6 +130,8 @@ pub struct Keeper {
     pub(crate) out: VecDeque<Output>,
     pub(crate) counters: Counters,
     due: Vec<u32>,
+    /// Flows that are asked more often, since an INVITE was not answered.
+    pub(crate) probes: Probes,
 }
 
 impl Keeper {
@@ -146,6 +153,7 @@ impl Keeper {
             out: VecDeque::new(),
             counters: Counters::default(),
             due: Vec::new(),
+            probes: Probes::default(),
         }
     }
 
@@ -211,7 +219,7 @@ impl Keeper {
     }
 
     /// A flow is due.
-    fn on_due(&mut self, number: u32, now: Instant) {
+    pub(crate) fn on_due(&mut self, number: u32, now: Instant) {
         if self.registered.expire(number, now) {
             return self.wheel.remove(number);
         }
@@ -231,6 +239,7 @@ impl Keeper {
                     self.counters.lost += 1;
                     let aors = self.registered.aors(number).to_vec();
                     self.tell(What::Unanswered, &flow, &aors, now);
+                    self.out.push_back(Output::Lost(flow));
                 }
                 bytes
             }
@@ -262,6 +271,7 @@ impl node::Engine for Keeper {
         match input {
             Input::Registered(registration) => self.on_registered(&registration, now),
             Input::FlowDown(flow) => self.on_flow_down(&flow, now),
+            Input::Silent(flow) => self.on_silent(&flow, now),
             Input::Answered { flow, ping } => self.on_answered(&flow, ping, now),
             Input::CoreUp(core) => self.on_core_up(core, now),
             Input::CoreDown(core) => self.on_core_down(core, now),
@@ -278,6 +288,7 @@ impl node::Engine for Keeper {
             }
         }
         self.due = due;
+        self.on_probes_due(now);
         self.on_recovery_due(now);
         if self.news.due().is_some_and(|due| due <= now) {
             self.publish();
@@ -285,7 +296,10 @@ impl node::Engine for Keeper {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.wheel.next(), self.news.due(), self.recovery.due()].into_iter().flatten().min()
+        [self.wheel.next(), self.probes.next(), self.news.due(), self.recovery.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn poll_output(&mut self) -> Option<Output> {

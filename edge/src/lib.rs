@@ -18,11 +18,13 @@ mod metrics;
 pub mod network;
 mod news;
 pub mod ping;
+mod probe;
 mod recovery;
 pub mod registered;
 pub mod registration;
 mod serve;
 pub mod settings;
+mod silence;
 
 pub use config::Config;
 pub use serve::serve;

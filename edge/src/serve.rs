@@ -114,7 +114,8 @@ fn keep(
     shutdown: Shutdown,
 ) -> JoinHandle<()> {
     let meter = Arc::clone(&intake.meter);
-    let driver = KeeperDriver { transport, links, inbox: intake.keeper.clone(), meter, silence };
+    let (inbox_of_ours, shards) = (intake.keeper.clone(), intake.inboxes.clone());
+    let driver = KeeperDriver { transport, links, inbox: inbox_of_ours, shards, meter, silence };
     tokio::spawn(async move {
         drop(shard::run(engine, inbox, driver, async move { shutdown.stopped().await }).await);
     })

@@ -110,6 +110,52 @@ fn the_only_flow_lost_is_480_at_once_and_no_deregistration() {
     assert_eq!(sim.hang_up(call), Some(200));
 }
 
+/// A gateway has restarted a moment ago: no ping was due since.
+#[test]
+fn a_call_that_nobody_hears_is_answered_in_two_seconds() {
+    let mut sim = Sim::pinging(11);
+    let (alice, bob) = (sim.phone("alice", EP1), sim.phone("bob", EP2));
+    sim.register(alice);
+    sim.register(bob);
+    sim.run(2 * INTERVAL);
+    sim.net.cut(bob, EP2);
+    let now = sim.now();
+    sim.oracle.unreachable(now, bob);
+    let (call, start) = (sim.call(alice, "bob"), sim.now());
+    assert_eq!(sim.final_of(call, 4 * SECOND), Some(480));
+    assert!(sim.now() - start < 3 * SECOND, "{:?}", sim.now() - start);
+    assert_eq!(sim.kept(EP2).lost, 1);
+    sim.net.heal(bob, EP2);
+}
+
+/// The other flow of the phone rings as soon as the first one is known to be dead.
+#[test]
+fn a_call_that_nobody_hears_goes_to_the_next_flow() {
+    let (mut sim, alice, bob) = bob_with_two_flows(12);
+    sim.run(2 * INTERVAL);
+    sim.order(bob, |bob| bob.answer = Answer::after_ms(0));
+    sim.net.cut(bob, EP2);
+    let call = sim.call(alice, "bob");
+    assert_eq!(sim.final_of(call, 4 * SECOND), Some(200));
+    assert_eq!(rung(&sim, bob), [1, 0], "RFC 5626 §7: the other flow of the instance, and it alone");
+    assert_eq!(sim.hang_up(call), Some(200));
+    sim.net.heal(bob, EP2);
+}
+
+#[test]
+fn a_phone_that_is_slow_to_answer_a_call_is_waited_for() {
+    let mut sim = Sim::pinging(13);
+    let (alice, bob) = (sim.phone("alice", EP1), sim.phone("bob", EP2));
+    sim.register(alice);
+    sim.register(bob);
+    sim.run(2 * INTERVAL);
+    sim.order(bob, |bob| bob.answer = Answer { ring: None, last: Some((10 * SECOND, 200)) });
+    let call = sim.call(alice, "bob");
+    assert_eq!(sim.final_of(call, 12 * SECOND), Some(200));
+    assert_eq!(sim.kept(EP2).lost, 0, "it has answered the pings");
+    assert_eq!(sim.hang_up(call), Some(200));
+}
+
 #[test]
 fn a_stream_that_closes_is_passed_over_by_every_core() {
     let (mut sim, alice, bob) = Sim::bob_with_two_flows(6, Protocol::Tcp);

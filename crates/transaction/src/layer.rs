@@ -209,6 +209,13 @@ impl<P: Peer> Layer<P> {
         self.clients.get(id.0).is_some_and(|entry| entry.machine.is_proceeding())
     }
 
+    /// No response at all has come yet.
+    #[must_use]
+    pub fn is_unheard(&self, id: ClientId) -> bool {
+        let machine = self.clients.get(id.0).map(|entry| &entry.machine);
+        machine.is_some_and(|machine| machine.is_in_flight() && !machine.is_proceeding())
+    }
+
     /// Responses leave over another hop from now on.
     pub fn redirect_server(&mut self, id: ServerId, to: P) {
         if let Some(entry) = self.servers.get_mut(id.0) {

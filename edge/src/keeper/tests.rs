@@ -87,7 +87,7 @@ impl Bench {
 fn pings(outputs: &[Output]) -> Vec<(Flow, Bytes)> {
     let ping = |output: &Output| match output {
         Output::Ping { flow, bytes } => Some((*flow, bytes.clone())),
-        Output::ToCore(..) | Output::Supervise(_) | Output::Report(_) => None,
+        Output::ToCore(..) | Output::Lost(_) | Output::Supervise(_) | Output::Report(_) => None,
     };
     outputs.iter().filter_map(ping).collect()
 }
@@ -358,4 +358,30 @@ fn a_core_that_does_not_answer_is_replaced() {
     assert!(asked(&bench.handle(Input::CoreDown(CORE))).is_none(), "there is none");
     assert_eq!(bench.keeper.poll_timeout(), None);
     assert!(asked(&bench.handle(Input::CoreUp(CORE))).is_some());
+}
+
+/// Between two turns of the wheel: asked at once and every T1, lost after three, and those who wait are told.
+#[test]
+fn an_unanswered_invite_makes_the_pings_quick() {
+    let mut bench = Bench::new(NatPing::Options);
+    bench.handle(Input::CoreUp(CORE));
+    bench.register(udp(1), "alice", 3600);
+    assert!(bench.ping(true).is_empty());
+    let is_ping = |output: &Output| matches!(output, Output::Ping { .. });
+    let asked = bench.handle(Input::Silent(udp(1)));
+    assert_eq!(asked.iter().filter(|output| is_ping(output)).count(), 1);
+    assert!(bench.handle(Input::Silent(udp(1))).is_empty(), "a second INVITE asks nothing more");
+    let soon = bench.run(Duration::from_millis(1_400));
+    assert_eq!(soon.iter().filter(|output| is_ping(output)).count(), 2);
+    assert!(!soon.iter().any(|output| matches!(output, Output::Lost(_))));
+    let lost = bench.run(Duration::from_millis(200));
+    assert!(lost.iter().any(|output| matches!(output, Output::Lost(flow) if *flow == udp(1))));
+    assert_eq!(bench.keeper.counters().lost, 1);
+}
+
+#[test]
+fn a_phone_that_never_answers_pings_is_not_asked_more_often() {
+    let mut bench = Bench::new(NatPing::Options);
+    bench.register(udp(1), "alice", 3600);
+    assert!(bench.handle(Input::Silent(udp(1))).is_empty());
 }

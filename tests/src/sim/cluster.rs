@@ -310,6 +310,7 @@ impl Sim {
                     self.tell_keeper(edge, keeper::Input::Registered(it));
                 }
                 edge_engine::Output::Egress(ask) => self.edge_asks(edge, ask),
+                edge_engine::Output::Silent(flow) => self.tell_keeper(edge, keeper::Input::Silent(flow)),
                 edge_engine::Output::Report(_) => {}
             }
         }

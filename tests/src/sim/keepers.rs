@@ -98,6 +98,7 @@ impl Sim {
                 keeper::Output::Ping { flow, bytes } if bytes.starts_with(b"OPTIONS") => {
                     self.edge_sends(edge, flow, bytes);
                 }
+                keeper::Output::Lost(flow) => self.tell_edge(edge, edge_engine::Input::FlowSilent(flow)),
                 keeper::Output::ToCore(core, kind) => self.notice(edge, index(core), true, kind),
                 keeper::Output::Ping { .. } | keeper::Output::Supervise(_) | keeper::Output::Report(_) => {}
             }
