@@ -111,7 +111,12 @@ fn a_gateway_that_restarts() {
         let (status, waited) = early.ok_or_else(|| Problem::new("no answer to the first call"))?;
         assert_eq!(status, 480);
         assert!(waited < Duration::from_secs(4), "{waited:?}");
-        assert!(exchange.cluster.edges[0].metric("edge_flows_lost_total").await? >= 1.0);
+        let edge = &exchange.cluster.edges[0];
+        let counted = poll(LIMIT, async || {
+            let lost = edge.metric("edge_flows_lost_total").await.ok()?;
+            (lost >= 1.0).then_some(())
+        });
+        counted.await.ok_or_else(|| Problem::new("the edge has counted no lost flow"))?;
         let later = exchange.caller.call("phone");
         let later = exchange.caller.answer(later, LIMIT).await;
         say(&format!(

@@ -210,10 +210,8 @@ impl<P: Peer> Layer<P> {
     }
 
     /// No response at all has come yet.
-    #[must_use]
     pub fn is_unheard(&self, id: ClientId) -> bool {
-        let machine = self.clients.get(id.0).map(|entry| &entry.machine);
-        machine.is_some_and(|machine| machine.is_in_flight() && !machine.is_proceeding())
+        self.clients.get(id.0).is_some_and(|entry| entry.machine.is_unheard())
     }
 
     /// Responses leave over another hop from now on.

@@ -86,6 +86,11 @@ impl<P: Peer> Client<P> {
         }
     }
 
+    /// No response at all yet.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.is_in_flight() && !self.is_proceeding()
+    }
+
     /// A provisional response and no final yet.
     pub(crate) fn is_proceeding(&self) -> bool {
         match self {
