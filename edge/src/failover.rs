@@ -10,7 +10,7 @@ use link::PeerId;
 use proxy::context::{BranchId, Failure};
 use proxy::target::Target;
 use sip::{Name, Reject, StatusCode};
-use transaction::ServerId;
+use transaction::{ClientId, ServerId};
 
 use crate::engine::Edge;
 use crate::hop::Hop;
