@@ -69,8 +69,14 @@ node::settings! {
         workers: usize = 1,
         /// How long a stopping core finishes what has begun.
         drain_grace: Span = Span::from_secs(20),
-        /// Address of `/health`, `/ready` and `/metrics`.
+        /// Address of `/health`, `/ready`, `/metrics` and the API under `/v1/`.
         admin: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9470)),
+        /// Bearer tokens that open the API: `current[,previous]`.
+        admin_token: Secret = Secret::default() => "none: the API is closed",
+        /// PEM file with the certificate of the administration address, with its chain.
+        admin_tls_cert: Option<PathBuf> = None => "no TLS",
+        /// PEM file with the private key of that certificate.
+        admin_tls_key: Option<PathBuf> = None => "as above",
     }
 }
 
@@ -125,6 +131,10 @@ impl Config {
         }
         if max > u64::from(u32::MAX / 2) {
             return wrong("REGISTER_MAX_EXPIRES", "it is longer than SIP can say");
+        }
+        if self.admin_tls_cert.is_some() != self.admin_tls_key.is_some() {
+            let name = if self.admin_tls_key.is_none() { "ADMIN_TLS_KEY" } else { "ADMIN_TLS_CERT" };
+            return wrong(name, "a certificate needs its key, and a key its certificate");
         }
         if self.register_max_contacts == 0 {
             return wrong("REGISTER_MAX_CONTACTS", "at least one contact is needed");
@@ -322,9 +332,13 @@ mod tests {
             ("CORE_REGISTER_MAX_CONTACT", "5"),
             ("CORE_REG_WATCHERS", "example.com"),
             ("CORE_NAME", "a core"),
+<<<<<<< HEAD
             ("CORE_ROUTES", "0*=gw.example.net"),
             ("CORE_ROUTES", "0*=sip:a.example.net,0*=sip:b.example.net"),
             ("CORE_ROUTES", "@LOCALHOST=sip:192.0.2.1"),
+=======
+            ("CORE_ADMIN", "localhost"),
+>>>>>>> ce5fdb0 (core: an API for users and contacts, behind a token)
         ] {
             assert_eq!(of(&[(name, value)]).unwrap_err().name, name, "{value}");
         }
@@ -337,6 +351,12 @@ mod tests {
         assert_eq!(challenged("all"), Challenged::All);
         assert_eq!(challenged("none"), Challenged::NONE);
         assert_eq!(challenged("INVITE,MESSAGE"), Challenged::Only(vec![Method::Invite, Method::Message]));
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        assert_eq!(of(&[("CORE_ADMIN_TLS_CERT", "a.pem")]).unwrap_err().name, "CORE_ADMIN_TLS_KEY");
+        assert_eq!(of(&[("CORE_ADMIN_TLS_KEY", "a.pem")]).unwrap_err().name, "CORE_ADMIN_TLS_CERT");
     }
 
     #[test]

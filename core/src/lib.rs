@@ -1,8 +1,10 @@
 //! The core node: authenticates, registers, looks up, forks. Keeps no state that a call or a registration needs.
 //!
 //! [`engine`] decides, purely, with [`register`](self), [`calls`](self) and [`in_dialog`](self) for the journeys of requests; [`driver`](self)
-//! joins it to the links and the store; [`config`] and [`database`] hold what an operator may set; [`command`] are the subcommands.
+//! joins it to the links and the store; [`config`] and [`database`] hold what an operator may set; [`command`] are the subcommands and
+//! [`admin`] is the API over HTTP.
 
+pub mod admin;
 pub mod auth;
 pub mod callee;
 mod calls;
@@ -25,6 +27,7 @@ pub mod nonce;
 pub mod notify;
 mod passing;
 mod pending;
+pub mod provision;
 mod register;
 pub mod routes;
 pub mod routing;

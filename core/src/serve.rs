@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use link::Links;
 use location::{Database, Handle, Service};
-use node::admin::{Admin, Readiness, Router};
+use node::admin::{Admin, Readiness};
 use node::config::ConfigError;
 use node::exit::Failure;
 use node::metrics::Registry;
@@ -16,6 +16,7 @@ use node::{clock, runtime};
 use proto::{Drain, Hello, frame::Kind};
 use transaction::Timers;
 
+use crate::admin::{self, Api};
 use crate::config::{Config, PREFIX};
 use crate::database;
 use crate::driver::Driver;
@@ -47,7 +48,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let registry = Registry::new("core");
     let readiness = Readiness::new();
     let linked = readiness.condition("link");
-    let admin = Admin::bind("CORE_ADMIN", config.admin).await?;
+    let admin = bind_admin(&config).await?;
     let workers = runtime::workers_or_cpus(config.workers);
     let meter = Meter::new(&registry, workers);
 
@@ -85,8 +86,11 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tracing::info!(core = config.name, admin = %admin.address(), "core is up");
 
     let stopped = shutdown.clone();
+    let domains = config.domains.iter().map(|domain| domain.trim().to_owned()).collect();
+    let api = Arc::new(Api { database: Arc::clone(&database), domains });
+    let routes = admin::routes(api, &config.admin_token);
     let administration = tokio::spawn(
-        admin.serve(readiness.clone(), registry, Router::new(), async move { stopped.stopped().await }),
+        admin.serve(readiness.clone(), registry, routes, async move { stopped.stopped().await }),
     );
     shutdown.drain_until(&readiness, || say_drain(&links, &shutdown), || meter.is_idle()).await;
     for shard in shards {
@@ -98,6 +102,14 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let _ = administration.await;
     tracing::info!("core has ended");
     Ok(())
+}
+
+async fn bind_admin(config: &Config) -> Result<Admin, ConfigError> {
+    let admin = Admin::bind("CORE_ADMIN", config.admin).await?;
+    match (&config.admin_tls_cert, &config.admin_tls_key) {
+        (Some(certificate), Some(key)) => admin.secured("CORE_ADMIN_TLS_CERT", certificate, key),
+        _ => Ok(admin),
+    }
 }
 
 /// Opens the location service; its answers go to the shard that asked.

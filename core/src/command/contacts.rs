@@ -65,7 +65,7 @@ fn none(aor: &Aor) -> Failure {
 
 /// A binding as it is shown. Fields are only added: scripts read them.
 #[derive(Debug, Serialize)]
-struct Contact<'a> {
+pub(crate) struct Contact<'a> {
     contact: &'a str,
     params: &'a str,
     /// In thousandths.
@@ -88,7 +88,7 @@ struct Contact<'a> {
 }
 
 impl<'a> Contact<'a> {
-    fn of(binding: &'a Binding, now: UnixTime) -> Self {
+    pub(crate) fn of(binding: &'a Binding, now: UnixTime) -> Self {
         Self {
             contact: &binding.contact,
             params: &binding.params,

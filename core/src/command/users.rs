@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-use location::{Credentials, Database, Directory, User};
+use location::{Database, Directory, User};
 use node::exit::Failure;
 use sip::Aor;
-use sip::digest::{Algorithm, ha1};
 
 use super::password::PasswordSource;
 use super::{address, import, open, shown, store};
 use crate::Config;
 use crate::config::PREFIX;
+use crate::provision::{self, Proof};
 
 /// What can be done with users.
 #[derive(Debug, clap::Subcommand)]
@@ -45,7 +45,8 @@ pub enum UserCommand {
         #[arg(long)]
         domain: Option<String>,
     },
-    /// Add users, or change their passwords, from lines `NAME@DOMAIN,PASSWORD` (CSV, RFC 4180).
+    /// Add users, or change their passwords, from CSV (RFC 4180): lines `NAME@DOMAIN,PASSWORD`, or whatever columns a first
+    /// line names: `username`, `domain`, `password`, `ha1`, `ha1_sha256`.
     Import {
         /// The file, or `-` for standard input.
         #[arg(value_name = "FILE|-")]
@@ -85,8 +86,9 @@ async fn put(
     expected: Expected,
 ) -> Result<(), Failure> {
     check_domain(aor, config).map_err(Failure::Refused)?;
-    let password = password.read()?;
-    let (user, credentials) = subscriber(aor, password.expose());
+    let proof = Proof::password(password.read()?.expose());
+    let (user, credentials) =
+        proof.credentials(aor).map_err(|why| Failure::Refused(format!("{}: {why}", shown(aor))))?;
     let database = open(config).await?;
     let found = database.credentials(std::slice::from_ref(&user)).await.map_err(store)?;
     let is_there = matches!(found[..], [Some(_)]);
@@ -105,7 +107,7 @@ async fn put(
 
 async fn remove(aor: &Aor, config: &Config) -> Result<String, Failure> {
     let database = open(config).await?;
-    let was_there = database.remove_user(&key(aor)).await.map_err(store)?;
+    let was_there = database.remove_user(&provision::user(aor)).await.map_err(store)?;
     database.close().await;
     if was_there {
         Ok(format!("removed {}\n", shown(aor)))
@@ -145,17 +147,6 @@ pub(super) fn check_domain(aor: &Aor, config: &Config) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{} is not one of {PREFIX}DOMAINS={}", aor.domain(), config.domains.join(",")))
-}
-
-/// What is stored of a user. The realm is the domain, as the challenge says it.
-pub(super) fn subscriber(aor: &Aor, password: &str) -> (User, Credentials) {
-    let ha1 = |algorithm| ha1(algorithm, &aor.user_name(), aor.domain(), password);
-    let credentials = Credentials { ha1_md5: ha1(Algorithm::Md5), ha1_sha256: ha1(Algorithm::Sha256) };
-    (key(aor), credentials)
-}
-
-fn key(aor: &Aor) -> User {
-    User { name: aor.user_name().into_owned(), realm: aor.domain().to_owned() }
 }
 
 /// Users that are read at a time.

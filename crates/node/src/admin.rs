@@ -4,9 +4,10 @@
 //! - `GET /ready` is 200 when every condition holds, else 503 with the reasons. A load balancer looks here.
 //! - `GET /metrics` is the text format of Prometheus.
 //!
-//! There is no authentication: the socket belongs on loopback or on a network of the operator.
+//! These need no authentication: the socket belongs on loopback or on a network of the operator. What a tier adds stands
+//! behind a token ([`guarded`]); with a certificate ([`Admin::secured`]) all of it is TLS.
 
-use std::{future, io, net::SocketAddr, sync::Arc};
+use std::{future, io, net::SocketAddr, path::Path, sync::Arc};
 
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
@@ -14,17 +15,24 @@ use axum::{
     routing::get,
 };
 use tokio::{net::TcpListener, sync::watch};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{config::ConfigError, metrics::Registry};
 
+mod guard;
+mod problem;
+mod tls;
+
 /// For the routes that a tier adds.
 pub use axum::{self, Router};
+pub use guard::guarded;
+pub use problem::Problem;
 
 /// A bound administration socket.
-#[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Admin {
@@ -37,7 +45,18 @@ impl Admin {
         let refused = |error| ConfigError::new(variable, format!("cannot listen on {address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls: None })
+    }
+
+    /// Speaks TLS with the certificate and key of these PEM files.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a file, under the name of this variable.
+    pub fn secured(mut self, variable: &str, certificate: &Path, key: &Path) -> Result<Self, ConfigError> {
+        let acceptor = tls::acceptor(certificate, key).map_err(|why| ConfigError::new(variable, why))?;
+        self.tls = Some(acceptor);
+        Ok(self)
     }
 
     /// The address, with the port that a configured port 0 became.
@@ -57,7 +76,14 @@ impl Admin {
         more: Router,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        axum::serve(self.listener, routes(readiness, metrics).merge(more)).with_graceful_shutdown(stop).await
+        let routes = routes(readiness, metrics).merge(more);
+        match self.tls {
+            None => axum::serve(self.listener, routes).with_graceful_shutdown(stop).await,
+            Some(acceptor) => {
+                let listener = tls::TlsListener::start(self.listener, self.address, acceptor);
+                axum::serve(listener, routes).with_graceful_shutdown(stop).await
+            }
+        }
     }
 }
 

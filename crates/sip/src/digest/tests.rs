@@ -57,6 +57,20 @@ fn examples_of_rfc_7616_section_3_9_1() {
     }
 }
 
+/// A user without an HA1 by this algorithm: the answer can be computed by everybody, so it must not count.
+#[test]
+fn an_empty_ha1_proves_nothing() {
+    for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+        let ha2 = algorithm.hash(&[b"GET", b"/dir/index.html"]);
+        let nonce = b"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v";
+        let cnonce = b"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
+        let response = algorithm.hash(&[b"", nonce, b"00000001", cnonce, b"auth", ha2.as_bytes()]);
+        let response = std::str::from_utf8(response.as_bytes()).unwrap();
+        let text = RFC_7616.replace("ALGORITHM", algorithm.as_str()).replace("RESPONSE", response);
+        assert!(!parse(&text).verify("", &get()));
+    }
+}
+
 #[test]
 fn example_of_rfc_2617_section_3_5() {
     let it = parse(RFC_2617);

@@ -1,0 +1,89 @@
+//! The API of a core on its administration socket: users, contacts, and why a call goes where it goes.
+//!
+//! JSON in and out, problems as RFC 9457 says, behind a bearer token. What can be done here can be done by command, too, and with
+//! the same code. Every write may be repeated: it leaves things as once. [`openapi`] is the contract.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::routing::{get, post};
+use location::Database;
+use node::admin::{Problem, axum, guarded};
+use node::config::Secret;
+use serde::de::DeserializeOwned;
+use sip::Aor;
+
+pub mod contacts;
+pub mod openapi;
+pub mod users;
+
+/// The variable of the token.
+pub const TOKEN: &str = "CORE_ADMIN_TOKEN";
+
+/// What the handlers share.
+pub struct Api {
+    /// Where users and contacts are kept.
+    pub database: Arc<Database>,
+    /// Domains served.
+    pub domains: Vec<String>,
+}
+
+/// The routes under `/v1/`; the contract itself is open to all.
+pub fn routes(api: Arc<Api>, tokens: &Secret) -> Router {
+    let guarded = guarded(paths().with_state(api), TOKEN, tokens);
+    Router::new().route("/v1/openapi.json", get(openapi::document)).merge(guarded)
+}
+
+/// Every path behind the token.
+pub const PATHS: [&str; 4] =
+    ["/v1/users", "/v1/users/import", "/v1/users/{address}", "/v1/contacts/{address}"];
+
+fn paths() -> Router<Arc<Api>> {
+    let [users, import, user, contacts] = PATHS;
+    Router::new()
+        .route(users, get(users::list))
+        .route(import, post(users::import))
+        .route(user, get(users::show).put(users::put).delete(users::remove))
+        .route(contacts, get(contacts::list).delete(contacts::remove))
+}
+
+impl Api {
+    /// A user of a domain that the cluster does not serve could never log in.
+    fn check_domain(&self, aor: &Aor) -> Result<(), String> {
+        if self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(aor.domain())) {
+            return Ok(());
+        }
+        Err(format!("{} is not a domain of this cluster", aor.domain()))
+    }
+}
+
+/// `alice@example.com` in a path.
+fn address(Path(text): Path<String>) -> Result<Aor, Problem> {
+    Aor::parse(&text)
+        .map_err(|_| Problem::bad_request(format!("{text:?} is no address: NAME@DOMAIN expected")))
+}
+
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::bad_request(format!("the body: {}", place(&error))))
+}
+
+/// Where a mistake is and of what kind. The text of the error itself may show a password that is in the wrong place.
+fn place(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        serde_json::error::Category::Data => "it is not of the expected form",
+        serde_json::error::Category::Io
+        | serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof => "it is no JSON",
+    };
+    format!("{kind} (line {}, column {})", error.line(), error.column())
+}
+
+/// The database cannot be asked: why stays in the log.
+fn away(error: location::Error) -> Problem {
+    tracing::warn!(%error, "the API cannot reach the database");
+    drop(error);
+    Problem::unavailable("the database is away")
+}

@@ -1,0 +1,32 @@
+//! Contacts over the API: what the location service (RFC 3261 §10) holds for one address-of-record.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use location::LocationStore;
+use node::admin::{Problem, axum};
+use node::clock;
+use registrar::UnixTime;
+use serde_json::{Value, json};
+
+use super::{Api, address, away};
+use crate::command::contacts::Contact;
+
+/// `GET /v1/contacts/{address}`: an address without contacts has an empty list.
+pub(super) async fn list(State(api): State<Arc<Api>>, path: Path<String>) -> Result<Json<Value>, Problem> {
+    let aor = address(path)?;
+    let records = api.database.load(std::slice::from_ref(&aor)).await.map_err(away)?;
+    let now = UnixTime(clock::unix_now().as_secs());
+    let contacts: Vec<_> =
+        records.iter().flat_map(|record| record.live(now)).map(|binding| Contact::of(binding, now)).collect();
+    Ok(Json(json!({ "contacts": contacts })))
+}
+
+/// `DELETE /v1/contacts/{address}`: no call reaches them until they register again.
+pub(super) async fn remove(State(api): State<Arc<Api>>, path: Path<String>) -> Result<StatusCode, Problem> {
+    let aor = address(path)?;
+    api.database.remove(&aor).await.map_err(away)?;
+    Ok(StatusCode::NO_CONTENT)
+}
