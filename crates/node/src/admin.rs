@@ -7,7 +7,7 @@
 //! These need no authentication: the socket belongs on loopback or on a network of the operator. What a tier adds stands
 //! behind a token ([`guarded`]); with a certificate ([`Admin::secured`]) all of it is TLS.
 
-use std::{future, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt, future, io, net::SocketAddr, path::Path, sync::Arc};
 
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
@@ -33,6 +33,12 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl Admin {
