@@ -332,13 +332,10 @@ mod tests {
             ("CORE_REGISTER_MAX_CONTACT", "5"),
             ("CORE_REG_WATCHERS", "example.com"),
             ("CORE_NAME", "a core"),
-<<<<<<< HEAD
             ("CORE_ROUTES", "0*=gw.example.net"),
             ("CORE_ROUTES", "0*=sip:a.example.net,0*=sip:b.example.net"),
             ("CORE_ROUTES", "@LOCALHOST=sip:192.0.2.1"),
-=======
             ("CORE_ADMIN", "localhost"),
->>>>>>> ce5fdb0 (core: an API for users and contacts, behind a token)
         ] {
             assert_eq!(of(&[(name, value)]).unwrap_err().name, name, "{value}");
         }
