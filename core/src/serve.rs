@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use link::Links;
 use location::{Database, Handle, Service};
-use node::admin::{Admin, Readiness};
+use node::admin::{Admin, Readiness, Router};
 use node::config::ConfigError;
 use node::exit::Failure;
 use node::metrics::Registry;
@@ -85,10 +85,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tokio::spawn(report(intake.inboxes.clone()));
     tracing::info!(core = config.name, admin = %admin.address(), "core is up");
 
-    let stopped = shutdown.clone();
-    let domains = config.domains.iter().map(|domain| domain.trim().to_owned()).collect();
-    let api = Arc::new(Api { database: Arc::clone(&database), domains });
-    let routes = admin::routes(api, &config.admin_token);
+    let (routes, stopped) = (api(&config, &database), shutdown.clone());
     let administration = tokio::spawn(
         admin.serve(readiness.clone(), registry, routes, async move { stopped.stopped().await }),
     );
@@ -110,6 +107,12 @@ async fn bind_admin(config: &Config) -> Result<Admin, ConfigError> {
         (Some(certificate), Some(key)) => admin.secured("CORE_ADMIN_TLS_CERT", certificate, key),
         _ => Ok(admin),
     }
+}
+
+fn api(config: &Config, database: &Arc<Database>) -> Router {
+    let domains = config.domains.iter().map(|domain| domain.trim().to_owned()).collect();
+    let api = Arc::new(Api { database: Arc::clone(database), domains });
+    admin::routes(api, &config.admin_token)
 }
 
 /// Opens the location service; its answers go to the shard that asked.
