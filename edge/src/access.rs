@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use sip::{Headers, Name, NameAddr, Reject, Request, Scheme, StatusCode};
+use sip::{Headers, Name, NameAddr, Reject, Request, Scheme, StatusCode, Uri};
 use transport::token::Keys;
 use transport::{Flow, Protocol};
 
@@ -35,12 +35,16 @@ pub const FORBIDDEN: StatusCode = StatusCode::new(403);
 
 /// Takes from a request what an outsider may not claim. A trusted peer keeps all of it: its Path stays below ours.
 ///
-/// Route entries below our own are kept when the cluster minted their token, or inside a dialog, where they are
-/// what the cluster itself record-routed; a route that an outsider composes for a new request is dropped, since
-/// it would choose the way past the core's decisions.
-pub fn strip(request: &mut Request, source: IpAddr, settings: &Settings) {
+/// Route entries below our own are kept when the cluster minted their token, or inside a dialog, where one of them at
+/// least is what the cluster itself record-routed; a route that an outsider composes is dropped, since it would choose the
+/// way past the core's decisions, the question who is calling among them.
+///
+/// # Errors
+///
+/// 403 for tokens inside a dialog of which the cluster minted none (RFC 5626 §5.3.1).
+pub fn strip(request: &mut Request, source: IpAddr, settings: &Settings) -> Result<(), Reject> {
     if settings.trusts(source) {
-        return;
+        return Ok(());
     }
     let headers = &mut request.headers;
     headers.remove(Name::Path);
@@ -48,18 +52,40 @@ pub fn strip(request: &mut Request, source: IpAddr, settings: &Settings) {
     for name in ["P-Served-User", "P-Access-Network-Info", "X-Signalbox-Identity"] {
         headers.remove_named(name);
     }
-    if request.to_tag().is_none() && !genuine_routes(&request.headers, settings) {
+    let is_ours = match request.to_tag() {
+        None => genuine_routes(&request.headers, settings),
+        Some(_) => has_genuine_route(&request.headers, settings)?,
+    };
+    if !is_ours {
         request.headers.remove(Name::Route);
     }
+    Ok(())
 }
 
 /// True when every Route entry names this edge or carries a token of the cluster.
 fn genuine_routes(headers: &Headers, settings: &Settings) -> bool {
     headers.values(Name::Route).all(|value| {
         let Ok(uri) = NameAddr::parse(value).and_then(|addr| addr.parsed_uri()) else { return false };
-        settings.names_us(&uri)
-            || uri.user.is_some_and(|token| settings.keys.verify(token.as_bytes()).is_ok())
+        settings.names_us(&uri) || is_minted(&uri, settings)
     })
+}
+
+/// True when a Route entry carries a token of the cluster: the dialog came about through it. Tokens of which none is are
+/// forged.
+fn has_genuine_route(headers: &Headers, settings: &Settings) -> Result<bool, Reject> {
+    let mut tokens = 0_usize;
+    for value in headers.values(Name::Route) {
+        let Ok(uri) = NameAddr::parse(value).and_then(|addr| addr.parsed_uri()) else { continue };
+        if is_minted(&uri, settings) {
+            return Ok(true);
+        }
+        tokens += usize::from(uri.user.is_some());
+    }
+    if tokens > 0 { Err(Reject::new(FORBIDDEN).because("Forged Flow Token")) } else { Ok(false) }
+}
+
+fn is_minted(uri: &Uri<'_>, settings: &Settings) -> bool {
+    uri.user.is_some_and(|token| settings.keys.verify(token.as_bytes()).is_ok())
 }
 
 /// What the user part of our own Route entry means. `None`: the entry has no user part, so it names the

@@ -228,7 +228,7 @@ impl Edge {
     }
 
     fn admit_from_ua(&self, request: &mut Request, flow: Flow) -> Result<Hop, Reject> {
-        access::strip(request, flow.remote.ip(), &self.settings);
+        access::strip(request, flow.remote.ip(), &self.settings)?;
         self.take_own_route(request)?;
         if request.method == Method::Register {
             access::add_path(request, &flow, &self.settings);

@@ -278,6 +278,37 @@ fn a_tag_in_to_is_no_way_around_the_challenge() {
     assert!(sim.ua(bob).requests("MESSAGE").is_empty());
 }
 
+/// RFC 5627 §6.1 routes a GRUU by the location service whatever the Route says, so a Route that the cluster never wrote must
+/// not make an unknown caller look like a party of a dialog.
+#[test]
+fn a_composed_route_to_a_gruu_is_no_way_around_the_challenge() {
+    let (mut sim, _, [desk, mobile], registered) = bob_with_two_phones(13);
+    let target = gruu(&registered, "pub-gruu", DESK);
+    let stranger = sim.phone("carol", EP1);
+    let far = sim.edge_address(EP2);
+    let routes = [format!("<sip:{far};lr>"), format!("<sip:x@{far};lr>")];
+    for (number, route) in routes.into_iter().enumerate() {
+        let headers = vec![
+            header("Via", format!("SIP/2.0/UDP 172.16.0.1:5060;rport;branch=z9hG4bK{number}")),
+            header("Max-Forwards", "70"),
+            header("Route", route),
+            header("From", format!("<sip:carol@{DOMAIN}>;tag=a")),
+            header("To", format!("<{target}>;tag=b")),
+            header("Call-ID", format!("composed-{number}")),
+            header("CSeq", "1 MESSAGE"),
+            header("Content-Length", "0"),
+        ];
+        let text = request(Method::Message, &target, headers);
+        sim.order(stranger, |stranger| stranger.say(0, text));
+        sim.run(SECOND);
+    }
+    assert_eq!(sim.ua(stranger).responses(407).len(), 1, "a Route without a token says nothing");
+    assert_eq!(sim.ua(stranger).responses(403).len(), 1, "a forged token");
+    for phone in [desk, mobile] {
+        assert!(sim.ua(phone).requests("MESSAGE").is_empty());
+    }
+}
+
 /// RFC 5627 §6.2.
 #[test]
 fn nobody_calls_with_the_gruu_of_another() {

@@ -4,6 +4,7 @@
 //! and shared by all requests to the same server (§18: "connections should be reused"); for TLS the server is the address *and* the
 //! domain that its certificate was checked for, so that nobody's connection serves another domain (RFC 5922 §7.3). An open stream
 //! is a flow as any other: its peer may send requests on it, and it counts among the connections of its address.
+//! What cannot be opened is told to whoever wants to send (§18.4), who has other servers to try.
 
 use std::{
     collections::BTreeMap,

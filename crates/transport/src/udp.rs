@@ -1,4 +1,4 @@
-//! SIP over UDP, RFC 3261 §18, with the STUN server of RFC 5626 §8.
+//! SIP over UDP, RFC 3261 §18 with datagrams of any size (§18.1.1), and the STUN server of RFC 5626 §8.
 //!
 //! One socket per listener. Its reader takes what has arrived in one system call, copies each datagram to bytes of its
 //! own size (a message may live for a transaction's lifetime and must not hold others in memory), and delivers
