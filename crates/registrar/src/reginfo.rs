@@ -1,7 +1,7 @@
 //! Registration information documents, RFC 3680 §5.
 //!
 //! A document tells the state of one address-of-record, all of it or what has changed. Its text is written here: it has
-//! four elements, and all that has to be got right is what strangers have put into them ([`escape`]).
+//! four elements, and all that has to be got right is what strangers have put into them (`escape`).
 
 use std::fmt::Write;
 
