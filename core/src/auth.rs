@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use location::{Credentials, User};
 use sip::digest::{self, Algorithm, Unusable, Why};
-use sip::{Aor, Name, Reject, Request, StatusCode, Uri};
+use sip::{Aor, Host, Name, Reject, Request, StatusCode, Uri};
 
 use crate::nonce::{Freshness, Nonces};
 
@@ -176,13 +176,17 @@ impl Auth {
 
     /// RFC 7616 §3.4.6: the credentials are for the resource that the request is for. Proxies on the way may have
     /// rewritten port and parameters, sips to sip, or one of our domains to another (RFC 8760 §2.6 item 6 asks for no
-    /// more than a user for whom we accept requests); the user they leave alone.
+    /// more than a user for whom we accept requests); the user they leave alone. An address without a user is the server that
+    /// asked, as a client knows it that was configured with nothing else: the nonce says that it was us.
     fn is_same_resource(&self, shown: &str, asked: &Uri<'_>) -> bool {
         let Ok(shown) = Uri::parse(shown.as_bytes()) else { return false };
         if shown.equivalent(asked) {
             return true;
         }
         let serves = |uri: &Uri<'_>| crate::settings::serves(&self.domains, uri);
+        if shown.is_sip() && shown.user.is_none() && !matches!(shown.host, Host::Name(_)) {
+            return true;
+        }
         shown.is_sip()
             && asked.is_sip()
             && same_user(&shown, asked)

@@ -201,6 +201,8 @@ fn credentials_are_for_the_resource_that_is_asked_for() {
         ("INVITE sip:bob@example.com;gr=1", "sip:bob@example.com;gr=1"),
         ("INVITE sip:bob@example.net", "sip:bob@example.net:5070"),
         ("INVITE tel:+1555", "tel:+1-555"),
+        ("REGISTER sip:example.com", "sip:192.0.2.1:5060"), // the server that asked
+        ("INVITE sip:bob@example.com", "sip:[2001:db8::1]"),
     ] {
         assert_eq!(call(start, uri), 200, "{start} {uri}");
     }
@@ -212,6 +214,7 @@ fn credentials_are_for_the_resource_that_is_asked_for() {
         ("INVITE sip:bob@example.com", "sip:bob@example.net"),
         ("INVITE sip:bob@example.net", "sip:bob@example.com"),
         ("INVITE sip:bob@example.com", "sip:example.com"),
+        ("INVITE sip:bob@example.com", "sip:carol@192.0.2.1"),
         ("INVITE sip:bob@example.com", "tel:bob"),
         ("INVITE tel:+1555", "tel:+1556"),
     ] {
