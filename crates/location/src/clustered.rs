@@ -25,7 +25,7 @@ pub(crate) trait Statements: Dialect {
     /// The newest migration that the database has had, 0 before the first.
     fn applied(c: &mut Self::Connection) -> impl Future<Output = Result<i64, sqlx::Error>> + Send;
 
-    /// Brings the schema up to date. Several may do so at once.
+    /// Brings the schema up to date. Several may do so at once; one that another's changes have undone is begun again.
     fn migrate(c: &mut Self::Connection) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Records and credentials by key, in any order.
@@ -112,9 +112,15 @@ impl<D: Statements> Clustered<D> {
     }
 
     pub(crate) async fn migrate(&self) -> Result<(), Error> {
-        // Not given back: its session may have been set up for this.
-        let mut lease = self.nodes.attempts().lease().await?;
-        D::migrate(lease.connection()).await
+        let mut attempts = self.nodes.attempts();
+        loop {
+            // Not given back: its session may have been set up for this.
+            let mut lease = attempts.lease().await?;
+            match D::migrate(lease.connection()).await {
+                Err(error) => attempts.again_after_conflict(error).await?,
+                Ok(()) => return Ok(()),
+            }
+        }
     }
 
     pub(crate) fn status(&self) -> Vec<NodeStatus> {

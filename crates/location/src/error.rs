@@ -1,5 +1,7 @@
 //! What can go wrong with a store.
 
+use sqlx::migrate::MigrateError;
+
 /// A store did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,8 +16,21 @@ pub enum Error {
     Down(String),
     /// The schema could not be brought up to date.
     #[error("database schema: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[from] MigrateError),
     /// It did not answer in time.
     #[error("database did not answer within {0:?}")]
     TimedOut(std::time::Duration),
+}
+
+impl Error {
+    /// What the database or its driver said.
+    pub(crate) fn of_database(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Database(error)
+            | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
 }

@@ -421,6 +421,12 @@ impl<'a, D: Dialect> Attempts<'a, D> {
         Ok(None)
     }
 
+    /// Waits a little before the next attempt where another transaction was in the way; fails for good otherwise.
+    pub(crate) async fn again_after_conflict(&mut self, error: Error) -> Result<(), Error> {
+        let is_conflict = error.of_database().is_some_and(|error| matches!(D::fault(error), Fault::Conflict));
+        if is_conflict { self.again(error, CONFLICT_PAUSE).await } else { Err(error) }
+    }
+
     /// Waits a little before the next attempt, or fails for good.
     async fn again(&mut self, error: Error, pause: Duration) -> Result<(), Error> {
         self.left -= 1;

@@ -26,10 +26,11 @@ on_clusters!(
 );
 
 async fn several_may_bring_the_schema_up_to_date_at_once(variable: &str) {
+    const AT_ONCE: usize = 12;
     let Some(cluster) = Cluster::empty(variable).await else { return };
     let Schema { applied, newest } = Database::schema(&cluster.url()).await.unwrap();
     assert!(applied == 0 && newest > 0, "{applied} {newest}");
-    let migrations: Vec<_> = (0..4)
+    let migrations: Vec<_> = (0..AT_ONCE)
         .map(|n| {
             let urls = cluster.from(n);
             tokio::spawn(async move { Database::open(&urls).await.unwrap().migrate().await })
