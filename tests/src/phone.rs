@@ -326,6 +326,37 @@ impl Phone {
         }
     }
 
+    /// A request to the address-of-record of another phone, as it was sent and as that one hears it.
+    pub async fn reaches(&mut self, callee: &mut Self, method: &str) -> (Message, Message) {
+        let request = self.request(method, &callee.aor());
+        self.send(&request).await;
+        let heard = callee.hears(method).await;
+        (request, heard)
+    }
+
+    /// The ACK to a 2xx, which the callee hears. Gives the caller's end of the dialog.
+    pub async fn acknowledges(&mut self, invite: &Message, ok: &Message, callee: &mut Self) -> Dialog {
+        let mut dialog = Dialog::of_caller(invite, ok);
+        let ack = self.within(&mut dialog, "ACK");
+        self.send(&ack).await;
+        callee.hears("ACK").await;
+        dialog
+    }
+
+    /// CANCEL and its 200.
+    pub async fn gives_up(&mut self, invite: &Message) {
+        let cancel = Self::cancel(invite);
+        self.send(&cancel).await;
+        self.gets(&cancel, 200).await;
+    }
+
+    /// The final answer to an INVITE, other than 2xx, which is acknowledged.
+    pub async fn is_refused(&mut self, invite: &Message, status: u16) -> Message {
+        let answer = self.gets(invite, status).await;
+        self.send(&Self::ack(invite, &answer)).await;
+        answer
+    }
+
     /// Calls: INVITE, 180, 200, ACK, with what `change` makes of the INVITE. Gives both ends of the dialog.
     pub async fn calls(
         &mut self,
@@ -340,10 +371,7 @@ impl Phone {
         self.gets(&invite, 180).await;
         let said = callee.reply(&heard, 200).await;
         let ok = self.gets(&invite, 200).await;
-        let mut caller = Dialog::of_caller(&invite, &ok);
-        let ack = self.within(&mut caller, "ACK");
-        self.send(&ack).await;
-        callee.hears("ACK").await;
+        let caller = self.acknowledges(&invite, &ok, callee).await;
         (caller, Dialog::of_callee(&heard, &said))
     }
 

@@ -118,11 +118,6 @@ impl Message {
         &self.body
     }
 
-    /// The header lines as they are.
-    pub fn raw_lines(&self) -> &[Vec<u8>] {
-        &self.lines
-    }
-
     /// The value of the first line of this name, white space around it removed; empty when there is none.
     pub fn get(&self, name: &str) -> String {
         self.all(name).into_iter().next().unwrap_or_default()

@@ -1,15 +1,13 @@
 //! RFC 3261 §9 and §16.10: calls that are given up.
 
 use cluster_tests::phone::Transport::{Tcp, Udp};
-use cluster_tests::phone::{Dialog, Exchange, Message, Phone, scenario};
+use cluster_tests::phone::{Exchange, Message, Phone, scenario};
 
 /// Alice, who is calling, and Bob's phone, which has heard it.
 async fn ringing(exchange: &Exchange) -> (Phone, Message, Phone, Message) {
     let mut alice = exchange.outsider(1, Udp).await;
     let mut bob = exchange.registered(2, Udp).await;
-    let invite = alice.request("INVITE", &bob.aor());
-    alice.send(&invite).await;
-    let heard = bob.hears("INVITE").await;
+    let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
     (alice, invite, bob, heard)
 }
 
@@ -18,17 +16,14 @@ async fn ringing(exchange: &Exchange) -> (Phone, Message, Phone, Message) {
 fn a_cancel_waits_until_the_phone_has_said_something() {
     scenario(async |exchange| {
         let (mut alice, invite, mut bob, heard) = ringing(exchange).await;
-        let cancel = Phone::cancel(&invite);
-        alice.send(&cancel).await;
-        alice.gets(&cancel, 200).await;
+        alice.gives_up(&invite).await;
         bob.hears_nothing_else(&invite).await;
         bob.reply(&heard, 100).await;
         let cancelled = bob.hears("CANCEL").await;
         bob.reply(&cancelled, 200).await;
         bob.reply(&heard, 487).await;
         bob.hears("ACK").await;
-        let ended = alice.gets(&invite, 487).await;
-        alice.send(&Phone::ack(&invite, &ended)).await;
+        alice.is_refused(&invite, 487).await;
         bob.hears_nothing_else(&invite).await;
     });
 }
@@ -60,8 +55,7 @@ fn a_cancel_stops_the_ringing() {
         bob.reply(&heard, 487).await;
         let ack = bob.hears("ACK").await;
         assert_eq!((ack.uri(), ack.list("Via")), (heard.uri(), heard.list("Via")[..1].to_vec()), "§17.1.1.3");
-        let ended = alice.gets(&invite, 487).await;
-        alice.send(&Phone::ack(&invite, &ended)).await;
+        alice.is_refused(&invite, 487).await;
         bob.hears_nothing_else(&invite).await;
         alice.hears_nothing_else(&invite).await;
     });
@@ -74,18 +68,13 @@ fn an_answer_that_meets_the_cancel_is_a_call() {
         let (mut alice, invite, mut bob, heard) = ringing(exchange).await;
         bob.reply(&heard, 180).await;
         alice.gets(&invite, 180).await;
-        let cancel = Phone::cancel(&invite);
-        alice.send(&cancel).await;
-        alice.gets(&cancel, 200).await;
+        alice.gives_up(&invite).await;
         // The CANCEL has arrived, but the user has picked up before.
         let cancelled = bob.hears("CANCEL").await;
         bob.reply(&heard, 200).await;
         bob.reply(&cancelled, 200).await;
         let ok = alice.gets(&invite, 200).await;
-        let mut dialog = Dialog::of_caller(&invite, &ok);
-        let ack = alice.within(&mut dialog, "ACK");
-        alice.send(&ack).await;
-        bob.hears("ACK").await;
+        let mut dialog = alice.acknowledges(&invite, &ok, &mut bob).await;
         alice.hangs_up(&mut dialog, &mut bob).await;
         bob.hears_nothing_else(&invite).await;
     });
@@ -98,13 +87,8 @@ fn a_cancel_after_the_answer_does_nothing() {
         let (mut alice, invite, mut bob, heard) = ringing(exchange).await;
         bob.reply(&heard, 200).await;
         let ok = alice.gets(&invite, 200).await;
-        let cancel = Phone::cancel(&invite);
-        alice.send(&cancel).await;
-        alice.gets(&cancel, 200).await;
-        let mut dialog = Dialog::of_caller(&invite, &ok);
-        let ack = alice.within(&mut dialog, "ACK");
-        alice.send(&ack).await;
-        bob.hears("ACK").await;
+        alice.gives_up(&invite).await;
+        let mut dialog = alice.acknowledges(&invite, &ok, &mut bob).await;
         alice.hangs_up(&mut dialog, &mut bob).await;
         bob.hears_nothing_else(&invite).await;
     });
@@ -130,9 +114,7 @@ fn a_cancel_of_a_message_changes_nothing() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let message = alice.request("MESSAGE", &bob.aor());
-        alice.send(&message).await;
-        let heard = bob.hears("MESSAGE").await;
+        let (message, heard) = alice.reaches(&mut bob, "MESSAGE").await;
         let cancel = Phone::cancel(&message);
         alice.send(&cancel).await;
         alice.final_answer(&cancel).await;
@@ -169,20 +151,15 @@ fn a_call_over_tcp_is_given_up() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Tcp).await;
         let mut bob = exchange.registered(2, Tcp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         bob.reply(&heard, 180).await;
         alice.gets(&invite, 180).await;
-        let cancel = Phone::cancel(&invite);
-        alice.send(&cancel).await;
-        alice.gets(&cancel, 200).await;
+        alice.gives_up(&invite).await;
         let cancelled = bob.hears("CANCEL").await;
         bob.reply(&cancelled, 200).await;
         bob.reply(&heard, 487).await;
         bob.hears("ACK").await;
-        let ended = alice.gets(&invite, 487).await;
-        alice.send(&Phone::ack(&invite, &ended)).await;
+        alice.is_refused(&invite, 487).await;
         bob.hears_nothing_else(&invite).await;
         assert_eq!((bob.count("CANCEL "), bob.count("ACK "), bob.count("INVITE ")), (1, 1, 1));
     });

@@ -97,8 +97,7 @@ fn a_call_is_changed_from_both_ends() {
             assert_passed(&again, &heard);
             to.reply(&heard, 491).await;
             to.hears("ACK").await;
-            let glare = from.gets(&again, 491).await;
-            from.send(&Phone::ack(&again, &glare)).await;
+            from.is_refused(&again, 491).await;
 
             let again = from.within(dialog, "INVITE").body("v=0\r\n");
             from.send(&again).await;

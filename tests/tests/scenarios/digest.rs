@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster_tests::cluster::{DOMAIN, poll};
 use cluster_tests::phone::Transport::Udp;
-use cluster_tests::phone::{Message, PASSWORD, Phone, scenario};
+use cluster_tests::phone::{Message, PASSWORD, scenario};
 use cluster_tests::ua::digest::Algorithm;
 
 /// RFC 8760 §2.3, §2.4: both are offered, the stronger one first, and either is taken.
@@ -169,8 +169,7 @@ fn a_user_calls() {
         let mut bob = exchange.registered(2, Udp).await;
         let invite = alice.request("INVITE", &bob.aor());
         alice.send(&invite).await;
-        let answer = alice.gets(&invite, 407).await;
-        alice.send(&Phone::ack(&invite, &answer)).await;
+        let answer = alice.is_refused(&invite, 407).await;
         bob.hears_nothing_else(&invite).await;
         let (mut challenge, _) = alice.challenge(&answer, Algorithm::Sha256).expect("a challenge");
         let user = alice.user.clone();
@@ -179,15 +178,12 @@ fn a_user_calls() {
         let heard = bob.hears("INVITE").await;
         bob.reply(&heard, 180).await;
         alice.gets(&invite, 180).await;
-        let cancel = Phone::cancel(&invite);
-        alice.send(&cancel).await;
-        alice.gets(&cancel, 200).await;
+        alice.gives_up(&invite).await;
         let cancelled = bob.hears("CANCEL").await;
         bob.reply(&cancelled, 200).await;
         bob.reply(&heard, 487).await;
         bob.hears("ACK").await;
-        let ended = alice.gets(&invite, 487).await;
-        alice.send(&Phone::ack(&invite, &ended)).await;
+        alice.is_refused(&invite, 487).await;
     });
 }
 

@@ -48,8 +48,7 @@ fn two_flows_ring_once() {
         spare.hears_nothing_else(&invite).await;
         used.reply(&heard, 486).await;
         used.hears("ACK").await;
-        let busy = alice.gets(&invite, 486).await;
-        alice.send(&Phone::ack(&invite, &busy)).await;
+        alice.is_refused(&invite, 486).await;
         spare.hears_nothing_else(&invite).await;
     });
 }
@@ -76,8 +75,7 @@ fn the_only_flow_gone_is_480() {
         let mut alice = exchange.outsider(1, Udp).await;
         let invite = alice.request("INVITE", &aor);
         alice.send(&invite).await;
-        let answer = alice.gets(&invite, 480).await;
-        alice.send(&Phone::ack(&invite, &answer)).await;
+        alice.is_refused(&invite, 480).await;
     });
 }
 
@@ -133,9 +131,7 @@ fn a_path_vector_keeps_its_order() {
                 assert!(path.is_empty(), "{answer}");
             }
             let mut alice = exchange.outsider(1, Udp).await;
-            let message = alice.request("MESSAGE", &phone.aor());
-            alice.send(&message).await;
-            let heard = phone.hears("MESSAGE").await;
+            let (message, heard) = alice.reaches(&mut phone, "MESSAGE").await;
             assert_eq!(heard.list("Route"), beyond, "RFC 3327 §5.4");
             assert_eq!(heard.uri(), phone.contact());
             phone.reply(&heard, 200).await;
@@ -208,9 +204,7 @@ fn a_dialog_with_a_gruu_finds_its_phone() {
         let answer = register(&mut bob, &own, None, "gruu").await;
         let gruu = parameter(&answer.list("Contact")[0], "pub-gruu").expect("RFC 5627 §5.2").to_owned();
         let mut alice = exchange.outsider(1, Tcp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         let ok = bob.response(&heard, 200).with("Contact", &format!("<{gruu}>"));
         bob.send(&ok).await;
         let ok = alice.gets(&invite, 200).await;

@@ -1,7 +1,7 @@
 //! RFC 3261 §16.5 to §16.7: several phones of one user, RFC 5393 §5.
 
 use cluster_tests::phone::Transport::Udp;
-use cluster_tests::phone::{Dialog, Exchange, Message, Phone, scenario};
+use cluster_tests::phone::{Exchange, Message, Phone, scenario};
 
 /// Phones of one user with these preferences, behind the first and the second edge in turn.
 async fn household<const N: usize>(exchange: &Exchange, preferences: [&str; N]) -> [Phone; N] {
@@ -54,10 +54,7 @@ fn phones_ring_by_falling_preference() {
         assert_eq!(in_attic.uri(), attic.contact());
         attic.reply(&in_attic, 200).await;
         let ok = alice.gets(&invite, 200).await;
-        let mut dialog = Dialog::of_caller(&invite, &ok);
-        let ack = alice.within(&mut dialog, "ACK");
-        alice.send(&ack).await;
-        attic.hears("ACK").await;
+        let mut dialog = alice.acknowledges(&invite, &ok, &mut attic).await;
         alice.hangs_up(&mut dialog, &mut attic).await;
         for phone in [&mut desk, &mut mobile] {
             phone.hears_nothing_else(&invite).await;
@@ -132,9 +129,7 @@ fn a_redirection_reaches_the_caller() {
     scenario(async |exchange| {
         let [mut desk] = household(exchange, ["1"]).await;
         let mut alice = exchange.outsider(2, Udp).await;
-        let invite = alice.request("INVITE", &desk.aor());
-        alice.send(&invite).await;
-        let heard = desk.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut desk, "INVITE").await;
         let moved =
             desk.response(&heard, 302).line("Contact: <sip:bob@elsewhere.test>;q=0.7, <tel:+1-201-555-0123>");
         desk.send(&moved).await;
@@ -204,10 +199,7 @@ fn every_2xx_is_forwarded() {
         let other = alice.gets(&invite, 200).await;
         assert_eq!((one.tag("To"), other.tag("To")), (first.tag("To"), second.tag("To")));
         for (answer, phone) in [(one, &mut desk), (other, &mut mobile)] {
-            let mut dialog = Dialog::of_caller(&invite, &answer);
-            let ack = alice.within(&mut dialog, "ACK");
-            alice.send(&ack).await;
-            phone.hears("ACK").await;
+            let mut dialog = alice.acknowledges(&invite, &answer, phone).await;
             alice.hangs_up(&mut dialog, phone).await;
         }
     });

@@ -13,17 +13,12 @@ fn an_invite_is_repeated_until_the_phone_answers() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         bob.hears_again(&heard).await;
         bob.hears_again(&heard).await;
         bob.reply(&heard, 200).await;
         let ok = alice.gets(&invite, 200).await;
-        let mut dialog = Dialog::of_caller(&invite, &ok);
-        let ack = alice.within(&mut dialog, "ACK");
-        alice.send(&ack).await;
-        bob.hears("ACK").await;
+        alice.acknowledges(&invite, &ok, &mut bob).await;
         bob.hears_nothing_else(&invite).await;
     });
 }
@@ -35,9 +30,7 @@ fn a_repeated_invite_goes_nowhere() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         let trying = alice.trying(&invite).await;
         assert_eq!(trying.tag("To"), "", "§17.2.1: no tag in a 100");
         alice.send(&invite).await;
@@ -49,10 +42,7 @@ fn a_repeated_invite_goes_nowhere() {
         bob.reply(&heard, 200).await;
         let ok = alice.gets(&invite, 200).await;
         alice.send(&invite).await;
-        let mut dialog = Dialog::of_caller(&invite, &ok);
-        let ack = alice.within(&mut dialog, "ACK");
-        alice.send(&ack).await;
-        bob.hears("ACK").await;
+        alice.acknowledges(&invite, &ok, &mut bob).await;
         bob.hears_nothing_else(&invite).await;
         alice.hears_nothing_else(&invite).await;
     });
@@ -64,9 +54,7 @@ fn a_repeated_200_and_its_ack_arrive_each_time() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         let said = bob.reply(&heard, 200).await;
         let ok = alice.gets(&invite, 200).await;
         for _ in 0..2 {
@@ -123,8 +111,7 @@ fn nothing_is_repeated_over_tcp() {
         clock.reply(&ticking, 486).await;
         clock.hears("ACK").await;
         // Alice's ACK is late: an edge repeats a refusal on UDP only (§17.2.1, Timer G).
-        let refused = alice.gets(&invite, 486).await;
-        alice.send(&Phone::ack(&invite, &refused)).await;
+        alice.is_refused(&invite, 486).await;
         alice.hears_nothing_else(&invite).await;
         assert_eq!(alice.count("SIP/2.0 486"), 1);
     });

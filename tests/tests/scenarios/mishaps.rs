@@ -24,9 +24,7 @@ fn a_phone_dies_while_it_rings() {
         for transport in [Tcp, Tls, Wss] {
             let mut alice = exchange.outsider(1, Udp).await;
             let mut bob = exchange.registered(2, transport).await;
-            let invite = alice.request("INVITE", &bob.aor());
-            alice.send(&invite).await;
-            let heard = bob.hears("INVITE").await;
+            let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
             bob.reply(&heard, 180).await;
             alice.gets(&invite, 180).await;
             drop(bob);
@@ -57,17 +55,14 @@ fn a_100_goes_one_hop() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         let trying = bob.response(&heard, 100).line("X-From: Bob");
         bob.send(&trying).await;
         let trying = alice.trying(&invite).await;
         assert!(trying.get("X-From").is_empty() && trying.tag("To").is_empty(), "its own: {trying}");
         bob.reply(&heard, 486).await;
         bob.hears("ACK").await;
-        let busy = alice.gets(&invite, 486).await;
-        alice.send(&Phone::ack(&invite, &busy)).await;
+        alice.is_refused(&invite, 486).await;
         assert_eq!(alice.count("SIP/2.0 100"), 1);
     });
 }
@@ -78,16 +73,12 @@ fn forbidden_answers_go_no_further() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let message = alice.request("MESSAGE", &bob.aor());
-        alice.send(&message).await;
-        let heard = bob.hears("MESSAGE").await;
+        let (message, heard) = alice.reaches(&mut bob, "MESSAGE").await;
         bob.reply(&heard, 183).await;
         bob.reply(&heard, 200).await;
         alice.gets(&message, 200).await;
 
-        let message = alice.request("MESSAGE", &bob.aor());
-        alice.send(&message).await;
-        let heard = bob.hears("MESSAGE").await;
+        let (message, heard) = alice.reaches(&mut bob, "MESSAGE").await;
         bob.reply(&heard, 408).await;
         bob.hears_nothing_else(&message).await;
         alice.hears_nothing_else(&message).await;
@@ -149,9 +140,7 @@ fn an_early_dialog_ends_by_bye() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Tcp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         bob.reply(&heard, 183).await;
         let early = alice.gets(&invite, 183).await;
         let mut dialog = Dialog::of_caller(&invite, &early);
@@ -162,8 +151,7 @@ fn an_early_dialog_ends_by_bye() {
         alice.gets(&bye, 200).await;
         bob.reply(&heard, 487).await;
         bob.hears("ACK").await;
-        let ended = alice.gets(&invite, 487).await;
-        alice.send(&Phone::ack(&invite, &ended)).await;
+        alice.is_refused(&invite, 487).await;
     });
 }
 
@@ -194,9 +182,7 @@ fn stray_answers_are_dropped() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let message = alice.request("MESSAGE", &bob.aor());
-        alice.send(&message).await;
-        let heard = bob.hears("MESSAGE").await;
+        let (message, heard) = alice.reaches(&mut bob, "MESSAGE").await;
         // Another branch, another method, no Via of the cluster at all.
         let ok = bob.response(&heard, 200);
         let top = heard.list("Via").into_iter().next().expect("the edge's");

@@ -189,9 +189,7 @@ fn every_answer_passes() {
     scenario(async |exchange| {
         each_way(exchange, async |alice, bob| {
             for status in [202, 299, 302, 380, 400, 404, 422, 489, 491, 494, 500, 580, 600, 699] {
-                let request = alice.request("MESSAGE", &bob.aor());
-                alice.send(&request).await;
-                let heard = bob.hears("MESSAGE").await;
+                let (request, heard) = alice.reaches(bob, "MESSAGE").await;
                 let answer = Message::response(&heard, status, "Ünusual  phrase: 100 %", "tag.of+bob");
                 let answer =
                     answer.line("Error-Info: <sip:e@elsewhere.test>").line("X: \u{2603}").body("why");

@@ -177,9 +177,7 @@ fn a_strict_router_gets_what_it_expects() {
     scenario(async |exchange| {
         let mut alice = exchange.outsider(1, Udp).await;
         let mut bob = exchange.registered(2, Udp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
         // A proxy in front of Bob has recorded itself without `lr`.
         let proxy = format!("sip:strict@{}", bob.local);
         let behind = heard.clone().on_top(format!("Record-Route: <{proxy}>"));
@@ -228,9 +226,7 @@ fn a_loop_ends_and_a_spiral_goes_on() {
         let mut bob = exchange.registered(2, Udp).await;
         let mut carol = exchange.registered(1, Udp).await;
         let mut back = exchange.outsider(1, Udp).await;
-        let invite = alice.request("INVITE", &bob.aor());
-        alice.send(&invite).await;
-        let heard = bob.hears("INVITE").await;
+        let (invite, heard) = alice.reaches(&mut bob, "INVITE").await;
 
         // Bob forwards as a proxy does: to where it came from, over the other edge, ...
         for (edge, phone) in [("EP1", &mut back), ("EP2", &mut bob)] {
@@ -250,12 +246,10 @@ fn a_loop_ends_and_a_spiral_goes_on() {
         assert_eq!((arrived.list("Via").len(), arrived.list("Record-Route").len()), (8, 4));
         carol.reply(&arrived, 486).await;
         carol.hears("ACK").await;
-        let busy = bob.gets(&spiral, 486).await;
-        bob.send(&Phone::ack(&spiral, &busy)).await;
+        bob.is_refused(&spiral, 486).await;
         bob.reply(&heard, 486).await;
         bob.hears("ACK").await;
-        let busy = alice.gets(&invite, 486).await;
-        alice.send(&Phone::ack(&invite, &busy)).await;
+        alice.is_refused(&invite, 486).await;
     });
 }
 
