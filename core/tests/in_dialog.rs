@@ -1,17 +1,15 @@
 //! A request inside a dialog whose remote target is a GRUU (RFC 5627 §6.1), between the edge and the store.
 
-use std::collections::BTreeSet;
+mod common;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use core_registrar::engine::{Core, Input, Output, QueryId};
-use core_registrar::keys::ClusterKeys;
-use core_registrar::settings::{Challenged, Settings};
 use link::PeerId;
 use location::Answer;
 use node::Engine as _;
-use registrar::{Binding, Policy, Record, UnixTime};
-use sip::digest::Algorithm;
+use registrar::{Binding, Record, UnixTime};
 use sip::{Message, Name, Request, parse};
 use transaction::Timers;
 
@@ -19,19 +17,7 @@ const EDGE: PeerId = PeerId(1);
 const INSTANCE: &str = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
 
 fn core(now: Instant) -> Core {
-    let settings = Settings {
-        name: "core-1".to_owned(),
-        domains: ["example.com".to_owned()].into(),
-        keys: ClusterKeys::random([1; 32]),
-        nonce_lifetime: 300,
-        algorithms: vec![Algorithm::Sha256],
-        challenged: Challenged::All,
-        policy: Policy::default(),
-        service_route: false,
-        reg_watchers: BTreeSet::new(),
-        routes: core_registrar::routes::Routes::default(),
-    };
-    let mut core = Core::new(settings, Timers::default(), [2; 32], now, Duration::from_secs(1_000));
+    let mut core = Core::new(common::settings(), Timers::default(), [2; 32], now, Duration::from_secs(1_000));
     let up = Input::EdgeUp { edge: EDGE, name: "edge-1".to_owned(), advertised: Vec::new() };
     core.handle(up, now);
     core

@@ -1,31 +1,14 @@
 //! Which way a request goes by its Request-URI alone, RFC 3261 §16.3 and §16.5.
 
-use core_registrar::edges::Edges;
-use core_registrar::keys::ClusterKeys;
-use core_registrar::routing::{Destination, destination};
-use core_registrar::settings::{Challenged, Settings};
-use registrar::Policy;
-use sip::digest::Algorithm;
-use sip::{Method, Request};
+mod common;
 
-fn settings() -> Settings {
-    Settings {
-        name: "core-1".to_owned(),
-        domains: ["example.com".to_owned()].into(),
-        keys: ClusterKeys::random([1; 32]),
-        nonce_lifetime: 300,
-        algorithms: vec![Algorithm::Sha256],
-        challenged: Challenged::All,
-        policy: Policy::default(),
-        service_route: false,
-        reg_watchers: [].into(),
-        routes: core_registrar::routes::Routes::default(),
-    }
-}
+use core_registrar::edges::Edges;
+use core_registrar::routing::{Destination, destination};
+use sip::{Method, Request};
 
 /// The status of a refusal.
 fn refused(uri: &'static str) -> Option<u16> {
-    match destination(&Request::new(Method::Invite, uri), &Edges::default(), &settings()) {
+    match destination(&Request::new(Method::Invite, uri), &Edges::default(), &common::settings()) {
         Ok(Destination::Registered(_)) => None,
         Ok(other) => panic!("{uri}: {other:?}"),
         Err(reject) => Some(reject.status.code()),
@@ -45,7 +28,7 @@ fn a_scheme_that_cannot_be_routed_is_416() {
 fn a_maddr_is_another_host() {
     for uri in ["sip:bob@example.com;maddr=192.0.2.9", "sip:bob@example.net"] {
         let initial = Request::new(Method::Invite, uri);
-        let destination = destination(&initial, &Edges::default(), &settings());
+        let destination = destination(&initial, &Edges::default(), &common::settings());
         assert!(matches!(destination, Ok(Destination::Foreign)), "{uri}");
     }
 }

@@ -1,16 +1,16 @@
 //! Whether a user exists is not to be seen from outside: not by an answer, not by the questions to the store, not by the
 //! digests that are computed (RFC 3261 §22.1 has nothing against a challenge for everybody).
 
+mod common;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use core_registrar::engine::{Core, Input, Output};
-use core_registrar::keys::ClusterKeys;
-use core_registrar::settings::{Challenged, Settings};
 use link::PeerId;
 use location::{Answer, Credentials, Query};
 use node::Engine as _;
-use registrar::{Policy, Record};
+use registrar::Record;
 use sip::digest::{Algorithm, ha1};
 use sip::{Message, Name, Response, parse};
 use transaction::Timers;
@@ -19,19 +19,7 @@ const EDGE: PeerId = PeerId(1);
 const ALGORITHM: Algorithm = Algorithm::Sha256;
 
 fn core(now: Instant) -> Core {
-    let settings = Settings {
-        name: "core-1".to_owned(),
-        domains: ["example.com".to_owned()].into(),
-        keys: ClusterKeys::random([1; 32]),
-        nonce_lifetime: 300,
-        algorithms: vec![ALGORITHM],
-        challenged: Challenged::All,
-        policy: Policy::default(),
-        service_route: false,
-        reg_watchers: std::collections::BTreeSet::new(),
-        routes: core_registrar::routes::Routes::default(),
-    };
-    let mut core = Core::new(settings, Timers::default(), [2; 32], now, Duration::from_secs(1_000));
+    let mut core = Core::new(common::settings(), Timers::default(), [2; 32], now, Duration::from_secs(1_000));
     core.handle(Input::EdgeUp { edge: EDGE, name: "edge-1".to_owned(), advertised: Vec::new() }, now);
     core
 }
