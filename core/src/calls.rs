@@ -11,7 +11,7 @@ use registrar::Record;
 use sip::{Aor, Name, Reject, Request, Response, StatusCode, Uri};
 use transaction::ServerId;
 
-use crate::auth::{Claim, Moment, Role};
+use crate::auth::{Claim, Role};
 use crate::callee::{self, Callee, Who};
 use crate::edges::Way;
 use crate::egress;
@@ -198,10 +198,10 @@ impl Core {
         known: Option<&location::Credentials>,
         now: Instant,
     ) -> Result<(), Reject> {
+        let at = self.moment(now);
         let (Some((caller, claim)), Some(context)) = (&call.caller, self.contexts.get(&call.id)) else {
             return Ok(());
         };
-        let at = Moment { unix: self.unix(now).0, random: self.layer.ids().u64() };
         let request = context.response.request();
         let proven = self.auth.prove(request, Role::Proxy, caller, claim, known, at);
         if let Err(reject) = proven {

@@ -22,7 +22,7 @@ use proxy::target::Target;
 use sip::{Aor, Name, NameAddr, Reject, Request, Response, StatusCode, Uri};
 use transaction::ServerId;
 
-use crate::auth::{Claim, Moment, Role};
+use crate::auth::{Claim, Role};
 use crate::callee;
 use crate::edges::{Edges, Way};
 use crate::engine::Core;
@@ -143,13 +143,13 @@ impl Core {
 
     /// The store has said what is known of the sender.
     pub(crate) fn on_leaving_answer(&mut self, leaving: &Leaving, answer: Answer, now: Instant) {
+        let at = self.moment(now);
         let Some(context) = self.contexts.get(&leaving.id) else { return }; // cancelled meanwhile
         let Answer::Credentials(known) = answer else {
             let reject = self.unavailable();
             return self.refuse(leaving.id, &reject, now);
         };
         let request = context.response.request();
-        let at = Moment { unix: self.unix(now).0, random: self.layer.ids().u64() };
         let Leaving { id, caller, claim } = leaving;
         let proven = self.auth.prove(request, Role::Proxy, caller, claim, known.as_ref(), at);
         if let Err(reject) = proven {
