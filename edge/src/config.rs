@@ -59,7 +59,7 @@ node::settings! {
         /// How long a stream may be idle. Longer than the keep-alive of any user agent (RFC 5626 §4.4.1: 120 s).
         idle_timeout: Span = Span::from_secs(600),
         /// How flows over UDP with registrations are pinged: `options` (answered, so that a lost flow is noticed), `udp` (four
-        /// octets), or `off`. Streams are pinged with CRLF or by WebSocket unless it is `off`.
+        /// octets; a lost flow is noticed by the first call), or `off`. Streams are pinged with CRLF or by WebSocket unless it is `off`.
         nat_ping: NatPing = NatPing::Options,
         /// How often. Shorter than the shortest life of a pinhole, which is 30 s in many NATs.
         nat_ping_interval: Span = Span::from_secs(25),

@@ -1,21 +1,13 @@
 //! The keeper of flows: pings what is registered here, and tells the cores what is lost and what is back. Pure.
 //!
-//! ```text
-//!           answered                 n in a row unanswered
-//! Unknown ────────────► Answers ◄──────────────────────────► Lost      the core hears of both ways between the last two
-//!                                        answered
-//! ```
-//!
-//! A phone that never answers OPTIONS stays Unknown for ever: its silence says nothing, and it is pinged like any other.
-//! A lost flow is pinged on, since its phone may be back from where there was no network; its binding stays until it
-//! expires (it is the registrar's). A stream is lost when it is closed, and then for ever.
+//! A stream is lost when it is closed, and then for ever; a flow over UDP when its phone does not answer any more: `health`.
 //!
 //! One keeper for a process, beside the shards: the answer to a REGISTER reaches it from whichever shard has it. What a
 //! core is told is a hint (the edge's 430 and the expiry are the truth), so it is not repeated: each link begins with what is
 //! lost at that moment.
 //!
-//! `probe` asks more often where an INVITE was not answered, `registered` holds the table, `ping` the messages, `news` what the cores are told, `recovery` how the flows of the time
-//! before a restart come back; the wheel is [`transport::ping`]'s.
+//! `probe` asks more often where an INVITE was not answered, `registered` holds the table, `ping` the messages, `news` what the
+//! cores are told, `recovery` how the flows of the time before a restart come back; the wheel is [`transport::ping`]'s.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -30,11 +22,12 @@ use transport::Flow;
 use transport::ping::Wheel;
 use transport::pong::PingId;
 
+use crate::health;
 use crate::news::{News, What};
 use crate::ping::{Composer, DOUBLE_CRLF, NatPing, ZEROS, is_datagram};
 use crate::probe::Probes;
 use crate::recovery::Recovery;
-use crate::registered::{Entry, Health, Learned, PROTOCOLS, Registered, Registration};
+use crate::registered::{Learned, PROTOCOLS, Registered, Registration};
 use crate::settings::Settings;
 
 /// What happens to a keeper.
@@ -123,7 +116,7 @@ pub struct Keeper {
     ids: Ids,
     pub(crate) registered: Registered,
     wheel: Wheel,
-    composer: Composer,
+    pub(crate) composer: Composer,
     pub(crate) cores: BTreeSet<PeerId>,
     pub(crate) news: News,
     pub(crate) recovery: Recovery,
@@ -165,7 +158,7 @@ impl Keeper {
     fn on_registered(&mut self, registration: &Registration, now: Instant) {
         let Learned { flow, ended } = self.registered.learn(registration, now);
         for number in ended {
-            self.wheel.remove(number);
+            self.forget(number);
         }
         let Some((number, new)) = flow else { return };
         if new {
@@ -187,80 +180,45 @@ impl Keeper {
 
     fn on_flow_down(&mut self, flow: &Flow, now: Instant) {
         let Some(number) = self.registered.number(flow) else { return };
-        self.wheel.remove(number);
+        self.forget(number);
         let aors = self.registered.remove(number);
         self.counters.lost += 1;
         self.tell(What::Closed, flow, &aors, now);
     }
 
-    fn on_answered(&mut self, flow: &Flow, ping: PingId, now: Instant) {
-        let Some(entry) = self.registered.get_mut(ping.flow).filter(|entry| entry.flow == *flow) else {
-            return;
-        };
-        if entry.round == ping.round && std::mem::take(&mut entry.waiting) {
-            self.counters.answered += 1;
-        }
-        if entry.health == Health::Unknown {
-            entry.health = Health::Answers;
-        }
-        self.is_heard(ping.flow, now);
-    }
-
-    /// There is life on a flow.
-    fn is_heard(&mut self, number: u32, now: Instant) {
-        let Some(entry) = self.registered.get_mut(number) else { return };
-        entry.unanswered = 0;
-        if entry.health == Health::Lost {
-            entry.health = Health::Answers;
-            let flow = entry.flow;
-            self.counters.returned += 1;
-            self.tell(What::Back, &flow, &[], now);
-        }
-    }
-
-    /// A flow is due.
-    pub(crate) fn on_due(&mut self, number: u32, now: Instant) {
+    /// A flow is due on the wheel.
+    fn on_due(&mut self, number: u32, now: Instant) {
         if self.registered.expire(number, now) {
-            return self.wheel.remove(number);
+            return self.forget(number);
         }
-        let Some(entry) = self.registered.get_mut(number) else { return };
+        let Some(entry) = self.registered.get(number) else { return };
         let flow = entry.flow;
-        let bytes = match self.pings.mode {
-            NatPing::Off => return,
-            NatPing::Udp | NatPing::Options if !is_datagram(&flow) => Bytes::from_static(DOUBLE_CRLF),
-            NatPing::Udp => Bytes::from_static(ZEROS),
-            NatPing::Options => {
-                let is_lost = miss(entry, self.pings.lost, &mut self.counters);
-                entry.round = entry.round.wrapping_add(1);
-                entry.waiting = true;
-                let id = PingId { flow: number, round: entry.round };
-                let bytes = self.composer.options(&flow, &entry.contact, id, &self.settings);
-                if is_lost {
-                    self.counters.lost += 1;
-                    let aors = self.registered.aors(number).to_vec();
-                    self.tell(What::Unanswered, &flow, &aors, now);
-                    self.out.push_back(Output::Lost(flow));
-                }
-                bytes
+        if self.pings.mode == NatPing::Off || self.probes.has(number) {
+            return;
+        }
+        if !is_datagram(&flow) {
+            self.send(flow, Bytes::from_static(DOUBLE_CRLF));
+        } else if health::is_asked(entry, self.pings.mode) {
+            let missed = self.miss(number);
+            if self.pings.lost > 0 && missed >= self.pings.lost {
+                self.lose(number, now);
             }
-        };
+            self.ask_phone(number, now);
+        } else {
+            self.send(flow, Bytes::from_static(ZEROS));
+        }
+    }
+
+    pub(crate) fn send(&mut self, flow: Flow, bytes: Bytes) {
         self.counters.pings += 1;
         self.out.push_back(Output::Ping { flow, bytes });
     }
-}
 
-/// Counts the last ping as unanswered if it is; true when that makes the flow a lost one.
-fn miss(entry: &mut Entry, most: u8, counters: &mut Counters) -> bool {
-    if !entry.waiting || entry.health == Health::Unknown {
-        return false;
+    /// The flow is out of the table.
+    fn forget(&mut self, number: u32) {
+        self.wheel.remove(number);
+        self.probes.forget(number);
     }
-    counters.unanswered += 1;
-    entry.unanswered = entry.unanswered.saturating_add(1);
-    if most == 0 || entry.unanswered < most || entry.health == Health::Lost {
-        return false;
-    }
-    entry.health = Health::Lost;
-    true
 }
 
 impl node::Engine for Keeper {

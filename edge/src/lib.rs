@@ -12,6 +12,7 @@ pub mod egress;
 pub mod engine;
 mod events;
 mod failover;
+mod health;
 pub mod hop;
 pub mod keeper;
 mod metrics;

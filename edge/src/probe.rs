@@ -1,65 +1,110 @@
 //! Pings in quick succession where an INVITE was not answered: is the phone only slow, or has its NAT forgotten it? Pure.
 //!
-//! They count like the pings of the wheel: as many in a row unanswered, and the flow is lost. So a caller waits two seconds for
-//! a phone behind a gateway that has restarted, and not the 32 s of Timer B. RFC 5626 §4.4.2 leaves the interval to whoever pings.
+//! ```text
+//! INVITE ── 200 ms, no answer ──► OPTIONS ── gap ──► OPTIONS ── gap ──► OPTIONS ── gap ──► lost
+//!                                    any answer to any of them: it lives, and the INVITE has its Timer B
+//! ```
+//!
+//! There are as many as make a flow lost on the wheel. All of them together take four times as long as the slowest ping of late, and
+//! at least [`SHORTEST`]: who calls a phone behind a gateway that has restarted hears of it within a second, and a phone on a
+//! link of 800 ms has more than three seconds. The wheel finds a phone as a call does, with its radio asleep, so its
+//! pings say how long that takes. RFC 5626 §4.4.2 leaves the interval to whoever pings.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use transport::Flow;
 
 use crate::keeper::Keeper;
 use crate::ping::NatPing;
 use crate::registered::Health;
-use crate::silence::PATIENCE;
 
-/// Flows that are asked, in the order of their next times.
+/// What a phone has at least after the first of them. With [`crate::silence::PATIENCE`] it is less than a second, and the INVITE has been
+/// repeated once (RFC 3261 §17.1.1.2).
+pub(crate) const SHORTEST: Duration = Duration::from_millis(600);
+/// What it has at most.
+const LONGEST: Duration = Duration::from_secs(4);
+/// How many times the slowest ping.
+const TIMES: u32 = 4;
+
+/// Flows that are asked.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
-    due: VecDeque<(Instant, u32)>,
-    /// Those in `due`: a second INVITE asks nothing more.
-    asked: BTreeSet<u32>,
+    /// In the order of their next times.
+    due: BTreeSet<(Instant, u32)>,
+    asked: BTreeMap<u32, Probe>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    next: Instant,
+    gap: Duration,
+    left: u8,
 }
 
 impl Probes {
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.due.front().map(|(due, _)| *due)
+        self.due.first().map(|(due, _)| *due)
     }
+
+    /// True while a flow is asked.
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.asked.contains_key(&number)
+    }
+
+    /// It lives, or it is no more.
+    pub(crate) fn forget(&mut self, number: u32) {
+        if let Some(probe) = self.asked.remove(&number) {
+            self.due.remove(&(probe.next, number));
+        }
+    }
+
+    fn put(&mut self, number: u32, probe: Probe) {
+        self.due.insert((probe.next, number));
+        self.asked.insert(number, probe);
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<(u32, Probe)> {
+        let (_, number) = self.due.first().copied().filter(|(due, _)| *due <= now)?;
+        let probe = self.asked.get(&number).copied()?;
+        self.forget(number);
+        Some((number, probe))
+    }
+}
+
+/// How long all of them take together.
+fn span(slowest: Duration) -> Duration {
+    (slowest * TIMES).clamp(SHORTEST, LONGEST)
 }
 
 impl Keeper {
     /// An INVITE was not answered in time. Says something only of a phone that answers pings.
     pub(crate) fn on_silent(&mut self, flow: &Flow, now: Instant) {
-        if self.pings.mode != NatPing::Options || self.pings.lost == 0 {
+        let most = self.pings.lost;
+        if self.pings.mode == NatPing::Off || most == 0 {
             return;
         }
-        let Some(number) = self.registered.number(flow) else { return };
-        let answers = self.registered.get_mut(number).is_some_and(|entry| entry.health == Health::Answers);
-        if answers && self.probes.asked.insert(number) {
-            self.probe(number, now);
-        }
+        let Some(number) = self.registered.number(flow).filter(|number| !self.probes.has(*number)) else {
+            return; // asked already: a second INVITE asks nothing more
+        };
+        let Some(entry) = self.registered.get(number).filter(|entry| entry.health == Health::Answers) else {
+            return;
+        };
+        let gap = span(entry.slowest()) / u32::from(most);
+        self.ask_phone(number, now);
+        self.probes.put(number, Probe { next: now + gap, gap, left: most - 1 });
     }
 
     /// Asks on until there is an answer or the flow is lost.
     pub(crate) fn on_probes_due(&mut self, now: Instant) {
-        while self.probes.next().is_some_and(|due| due <= now) {
-            let Some((_, number)) = self.probes.due.pop_front() else { return };
-            let open = self.registered.get_mut(number).is_some_and(|entry| entry.waiting);
-            if open {
-                self.probe(number, now);
+        while let Some((number, probe)) = self.probes.take_due(now) {
+            self.miss(number);
+            if probe.left == 0 {
+                self.lose(number, now);
             } else {
-                self.probes.asked.remove(&number);
+                self.ask_phone(number, now);
+                self.probes.put(number, Probe { next: now + probe.gap, left: probe.left - 1, ..probe });
             }
-        }
-    }
-
-    fn probe(&mut self, number: u32, now: Instant) {
-        self.on_due(number, now);
-        let watched = self.registered.get_mut(number).is_some_and(|entry| entry.health == Health::Answers);
-        if watched {
-            self.probes.due.push_back((now + PATIENCE, number));
-        } else {
-            self.probes.asked.remove(&number);
         }
     }
 }

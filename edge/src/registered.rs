@@ -63,6 +63,10 @@ pub(crate) struct Entry {
     soonest: u32,
     /// The number of the last ping.
     pub(crate) round: u32,
+    /// When that was, on the table's [`clock`](Registered::clock).
+    pub(crate) sent: u32,
+    /// How many milliseconds the slowest ping of late has taken.
+    pub(crate) slowest: u16,
     /// Pings in a row that were not answered.
     pub(crate) unanswered: u8,
     pub(crate) health: Health,
@@ -289,6 +293,8 @@ impl Registered {
             aors: SmallVec::new(),
             soonest: u32::MAX,
             round: 0,
+            sent: 0,
+            slowest: 0,
             unanswered: 0,
             health: Health::Unknown,
             waiting: false,
@@ -334,6 +340,11 @@ impl Registered {
         if let Some(count) = place.and_then(|place| self.by_protocol.get_mut(place)) {
             *count = count.saturating_add_signed(change);
         }
+    }
+
+    /// Milliseconds, over and over: enough to tell how long a ping takes.
+    pub(crate) fn clock(&self, now: Instant) -> u32 {
+        u32::try_from(self.millis(now) & u64::from(u32::MAX)).expect("the upper half is gone")
     }
 
     fn seconds(&self, now: Instant) -> u32 {

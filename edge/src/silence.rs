@@ -1,7 +1,7 @@
 //! INVITEs that a datagram flow swallows: a NAT that has lost its mapping says nothing, and Timer B is 32 s. Pure.
 //!
 //! ```text
-//! INVITE ──T1, no answer──► Silent, for the keeper ──pings, T1 apart, none answered──► FlowSilent ──► 430 (RFC 5626 §5.3.1)
+//! INVITE ──200 ms, no answer──► Silent, for the keeper ──pings, none answered──► FlowSilent ──► 430 (RFC 5626 §5.3.1)
 //! ```
 //!
 //! A phone that is only slow answers the pings, and nothing happens. One that never answers OPTIONS has Timer B, as
@@ -17,8 +17,8 @@ use crate::engine::{Edge, Output};
 use crate::hop::Hop;
 use crate::ping::is_datagram;
 
-/// T1 (RFC 3261 §17.1.1.2): when an INVITE is first repeated.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+/// RFC 3261 §17.2.1: by then a UA has sent a 100 if it has nothing better.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(200);
 
 /// INVITEs on datagram flows that have just left, in the order of their times.
 #[derive(Debug, Default)]
