@@ -159,6 +159,33 @@ mod tests {
     use sip::Method;
     use transport::Protocol::{Tcp, Tls, Udp, Ws, Wss};
 
+    /// RFC 5626 §5.1: the flow's token always, `ob` for the first hop after the UA and for nobody else.
+    #[test]
+    fn ob_says_that_the_ua_is_the_previous_hop() {
+        let settings =
+            Settings::new("edge-1".to_owned(), None, Vec::new(), &[], Vec::new(), Keys::random([7; 32]));
+        let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), "198.51.100.1:40000".parse().unwrap());
+        for (vias, ob) in [
+            (&["SIP/2.0/UDP ua;branch=z9hG4bKa"][..], true),
+            (&["SIP/2.0/UDP edge-0;branch=z9hG4bKb", "SIP/2.0/UDP ua;branch=z9hG4bKa"], false),
+            (&["SIP/2.0/UDP edge-0;branch=z9hG4bKb, SIP/2.0/UDP ua;branch=z9hG4bKa"], false),
+        ] {
+            let mut request = Request::new(Method::Register, "sip:example.com");
+            for via in vias {
+                request.headers.append(Name::Via, *via);
+            }
+            if !ob {
+                request.headers.append(Name::Path, "<sip:edge-0;lr>");
+            }
+            add_path(&mut request, &flow, &settings);
+            let paths: Vec<_> = request.headers.values(Name::Path).collect();
+            assert_eq!(paths.len(), if ob { 1 } else { 2 }, "above the other edge's");
+            let uri = NameAddr::parse(paths[0]).unwrap().parsed_uri().unwrap();
+            assert_eq!(settings.keys.verify(uri.user.unwrap().as_bytes()), Ok(flow));
+            assert_eq!((uri.params.has("ob"), uri.params.has("lr")), (ob, true), "{vias:?}");
+        }
+    }
+
     /// RFC 7118 §5.2: `ws` is the value for plain and secure WebSocket.
     #[test]
     fn a_record_route_names_the_transport_of_its_flow() {

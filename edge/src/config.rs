@@ -248,3 +248,17 @@ fn is_host_port(text: &str) -> bool {
         None => is_host(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5626 §5.4: a server waits longer than what it has told the UA.
+    #[test]
+    fn a_stream_may_be_silent_for_longer_than_the_flow_timer() {
+        for seconds in [1, 120, 840] {
+            let config = Config { flow_timer: Span::from_secs(seconds), ..Config::default() };
+            assert!(config.silence() > Duration::from_secs(u64::from(config.keep_alive().stream)));
+        }
+    }
+}

@@ -20,6 +20,7 @@ use transport::Flow;
 use crate::access::{self, Token};
 use crate::context::{Context, Core};
 use crate::counters::Counters;
+use crate::direction;
 use crate::egress::{self, Exits};
 use crate::hop::{Hop, Next};
 use crate::registered::Registration;
@@ -229,7 +230,8 @@ impl Edge {
 
     fn admit_from_ua(&self, request: &mut Request, flow: Flow) -> Result<Hop, Reject> {
         access::strip(request, flow.remote.ip(), &self.settings)?;
-        self.take_own_route(request)?;
+        let token = self.take_own_route(request)?;
+        direction::keep_incoming(request, &flow, token.as_ref(), &self.settings);
         if request.method == Method::Register {
             access::add_path(request, &flow, &self.settings);
             registration::accept_keep(request, &flow, &self.settings);

@@ -7,6 +7,7 @@ pub mod access;
 pub mod config;
 mod context;
 pub mod counters;
+mod direction;
 mod driver;
 pub mod egress;
 pub mod engine;

@@ -92,7 +92,8 @@ fn is_same(own: &Contact<'_>, listed: &Contact<'_>) -> bool {
 }
 
 /// RFC 6223 §4.4: the `keep` of the UA in front of us gets its value on the way in, and so every answer has it that
-/// repeats the Via. Whoever calls has checked that the edge stays on the route (§4.4, last paragraph).
+/// repeats the Via. Whoever calls has checked that the edge stays on the route (§4.4, last paragraph), and that it is no ACK, which
+/// has no answer (§4.3).
 pub(crate) fn accept_keep(request: &mut Request, flow: &Flow, settings: &Settings) {
     if let Some(seconds) = settings.keep_alive.on(flow) {
         via::answer_keep(request, seconds);

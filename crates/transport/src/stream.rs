@@ -1,5 +1,5 @@
-//! SIP over one stream, TCP or TLS: framing (RFC 3261 §18.3), the CRLF pong (RFC 5626 §4.4.1), answers to what is
-//! malformed. What is not particular to framing is [`crate::connection`]'s.
+//! SIP over one stream, TCP or TLS: framing (RFC 3261 §18.3), the CRLF pong (RFC 5626 §4.4.1, §5.4), answers to what
+//! is malformed. What is not particular to framing is [`crate::connection`]'s.
 //!
 //! A peer whose first bytes are those of an HTTP request wants a WebSocket (RFC 7118 §4.1) and is handed over to
 //! [`crate::handshake`], so that one port serves phones and browsers. No SIP request begins so: its URI has a scheme.

@@ -1,4 +1,4 @@
-//! The STUN server that RFC 5626 §8 wants on every SIP/UDP port: binding requests of RFC 8489, nothing else. Pure.
+//! The STUN server that RFC 5626 §5.4 and §8 want on every SIP/UDP port: binding requests of RFC 8489, nothing else. Pure.
 //!
 //! A valid binding request is answered with XOR-MAPPED-ADDRESS, so that the user agent sees when its NAT has given it
 //! another address. There is no authentication and no NAT behaviour discovery: the answer goes where the request came

@@ -1,4 +1,4 @@
-//! Flow tokens, RFC 5626 §5.2: a flow as text that only this cluster can have written. Pure.
+//! Flow tokens, RFC 5626 §5.1 and §5.2: a flow as text that only this cluster can have written. Pure.
 //!
 //! An edge puts a token into the user part of its Path and Record-Route URIs; when the token comes back, in a Route
 //! header from anybody, it says which flow the request must leave on. The flow is *in* the token, so the edge keeps no

@@ -180,3 +180,44 @@ fn a_keep_that_is_offered_is_accepted_where_the_edge_stays() {
         assert_eq!(via.branch(), Some("z9hG4bKa"));
     }
 }
+
+/// RFC 6223 §5: both in one answer say the same.
+#[test]
+fn keep_and_flow_timer_agree() {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut bench = Bench::new();
+        let via = format!("{};keep", VIA.replace("UDP", protocol.via()));
+        let copy = bench.forwarded(flow(protocol), &request("REGISTER", &via, CONTACT));
+        let (response, _) =
+            bench.answered(&copy, 200, &[(Name::Contact, CONTACT[9..].trim()), (Name::Require, "outbound")]);
+        let timer =
+            response.headers.get(Name::FlowTimer).map(|value| String::from_utf8_lossy(value).into_owned());
+        let via = response.top_via().unwrap().unwrap();
+        assert!(timer.is_some());
+        assert_eq!(via.params.value("keep"), timer.as_deref(), "{protocol:?}");
+    }
+}
+
+/// RFC 6223 §4.4: every answer has the same value, the first one already.
+#[test]
+fn every_answer_accepts_the_keep_alike() {
+    let mut bench = Bench::new();
+    let via = format!("{VIA};keep");
+    let copy = bench.forwarded(flow(Protocol::Udp), &request("INVITE", &via, CONTACT));
+    for status in [180, 183, 200] {
+        let (response, _) = bench.answered(&copy, status, &[]);
+        assert_eq!(response.top_via().unwrap().unwrap().params.value("keep"), Some("25"), "{status}");
+    }
+}
+
+/// RFC 6223 §4.3: an ACK has no answer in which it could be accepted.
+#[test]
+fn a_keep_of_an_ack_is_ignored() {
+    let mut bench = Bench::new();
+    let via = format!("{VIA};keep");
+    let ack = bench.forwarded(flow(Protocol::Udp), &request("ACK", &via, CONTACT));
+    let vias: Vec<_> =
+        ack.headers.values(Name::Via).filter_map(|value| via::Via::parse(value).ok()).collect();
+    let keeps: Vec<_> = vias.iter().map(|via| via.params.value("keep")).collect();
+    assert_eq!(keeps, [None, None], "neither the UA's nor one of ours has a value");
+}

@@ -222,6 +222,35 @@ fn a_dialog_with_a_gruu_finds_its_phone() {
     });
 }
 
+/// RFC 5626 §5.3: a request is outgoing on the flow that its token names, and incoming for it on any other. Alice is nobody's
+/// user, so only the token leads to her.
+#[test]
+fn the_flow_of_the_token_says_the_direction() {
+    scenario(async |exchange| {
+        let mut alice = exchange.outsider(1, Udp).await;
+        let mut bob = exchange.registered(2, Udp).await;
+        let (mut hers, mut his) = alice.calls(&mut bob, |invite| invite).await;
+        let info = alice.within(&mut hers, "INFO");
+        alice.send(&info).await;
+        let heard = bob.hears("INFO").await;
+        bob.reply(&heard, 200).await;
+        alice.gets(&info, 200).await;
+        alice.hears_nothing_else(&info).await;
+        // Bob from somewhere else, right to Alice's edge.
+        let mut moved = exchange.another(&bob, 1, Tcp).await;
+        let routes = std::mem::take(&mut his.routes);
+        his.routes.extend(routes.last().cloned());
+        let info = moved.within(&mut his, "INFO");
+        moved.send(&info).await;
+        let heard = alice.hears("INFO").await;
+        assert_eq!((heard.uri(), heard.list("Route")), (alice.contact().as_str(), Vec::new()));
+        alice.reply(&heard, 200).await;
+        moved.gets(&info, 200).await;
+        moved.hears_nothing_else(&info).await;
+        alice.hangs_up(&mut hers, &mut bob).await;
+    });
+}
+
 /// RFC 5626 §5.3.1: nobody chooses a flow but the cluster.
 #[test]
 fn a_forged_flow_token_goes_nowhere() {
