@@ -232,8 +232,8 @@ impl Core {
             }
             call.looking_for_user = true;
             let Callee { aor, .. } = &call.callee;
-            let callee = User { name: aor.user_name().into_owned(), realm: aor.domain().to_owned() };
-            return self.ask(Query::Credentials(callee), Pending::Call(call));
+            let query = Query::Credentials(User::of(aor));
+            return self.ask(query, Pending::Call(call));
         }
         let mut targets = self.awake(targets, now);
         if targets.is_empty() {

@@ -46,13 +46,8 @@ impl Proof {
             None if has_ha1 => Credentials { ha1_md5, ha1_sha256 },
             None => return Err("the password is empty"),
         };
-        Ok((user(aor), credentials))
+        Ok((User::of(aor), credentials))
     }
-}
-
-/// The key of the directory for an address.
-pub fn user(aor: &Aor) -> User {
-    User { name: aor.user_name().into_owned(), realm: aor.domain().to_owned() }
 }
 
 #[cfg(test)]

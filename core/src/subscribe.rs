@@ -131,9 +131,8 @@ impl Core {
                 it.outcome = Some(outcome);
                 if it.subscriber != it.aor && record.is_empty() {
                     // RFC 6665 §4.2.1.1: a known resource. One with a record, and the subscriber's own, is.
-                    let user =
-                        User { name: it.aor.user_name().into_owned(), realm: it.aor.domain().to_owned() };
-                    return self.ask(Query::Credentials(user), Pending::Subscribe(it));
+                    let query = Query::Credentials(User::of(&it.aor));
+                    return self.ask(query, Pending::Subscribe(it));
                 }
                 self.store_subscription(it, now);
             }

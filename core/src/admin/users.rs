@@ -13,7 +13,7 @@ use sip::Aor;
 
 use super::{Api, address, away, body, place};
 use crate::command::import;
-use crate::provision::{self, Proof};
+use crate::provision::Proof;
 
 /// Users of one page at most, and unless asked otherwise.
 const PAGE: u32 = 1_000;
@@ -73,7 +73,7 @@ pub(super) async fn list(
     let domain = which.domain.map(|domain| domain.to_ascii_lowercase());
     let mut users = Vec::new();
     loop {
-        let key = after.as_ref().map(provision::user);
+        let key = after.as_ref().map(User::of);
         let page = api.database.users(key.as_ref(), PAGE).await.map_err(away)?;
         let is_last = page.len() < PAGE as usize;
         for user in page {
@@ -96,7 +96,7 @@ pub(super) async fn list(
 /// `GET /v1/users/{address}`
 pub(super) async fn show(State(api): State<Arc<Api>>, path: Path<String>) -> Result<Json<Shown>, Problem> {
     let aor = address(path)?;
-    let found = api.database.credentials(&[provision::user(&aor)]).await.map_err(away)?;
+    let found = api.database.credentials(&[User::of(&aor)]).await.map_err(away)?;
     let Some(Some(Credentials { ha1_md5, ha1_sha256 })) = found.into_iter().next() else {
         return Err(Problem::not_found(format!("{} is not there", shown(&aor))));
     };
@@ -127,7 +127,7 @@ pub(super) async fn put(
 /// `DELETE /v1/users/{address}`. Contacts stay until they expire or are removed.
 pub(super) async fn remove(State(api): State<Arc<Api>>, path: Path<String>) -> Result<StatusCode, Problem> {
     let aor = address(path)?;
-    api.database.remove_user(&provision::user(&aor)).await.map_err(away)?;
+    api.database.remove_user(&User::of(&aor)).await.map_err(away)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -10,7 +10,7 @@ use super::password::PasswordSource;
 use super::{address, import, open, shown, store};
 use crate::Config;
 use crate::config::PREFIX;
-use crate::provision::{self, Proof};
+use crate::provision::Proof;
 
 /// What can be done with users.
 #[derive(Debug, clap::Subcommand)]
@@ -107,7 +107,7 @@ async fn put(
 
 async fn remove(aor: &Aor, config: &Config) -> Result<String, Failure> {
     let database = open(config).await?;
-    let was_there = database.remove_user(&provision::user(aor)).await.map_err(store)?;
+    let was_there = database.remove_user(&User::of(aor)).await.map_err(store)?;
     database.close().await;
     if was_there {
         Ok(format!("removed {}\n", shown(aor)))

@@ -13,7 +13,7 @@ use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 use sqlx::migrate::Migrator;
 
-use crate::dialect::{NewRow, aor, bigint, record, rounds};
+use crate::dialect::{NewRow, StoredRow, bigint, page_of, record, records_of, rounds};
 use crate::nodes::{Dialect, Nodes, attempt};
 use crate::{Credentials, Directory, Error, LocationStore, NodeStatus, Page, Save, Saved, Schema, User};
 
@@ -83,9 +83,6 @@ pub(crate) trait Statements: Dialect {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<(String, String)>, sqlx::Error>> + Send;
 }
-
-/// A row of `location`: key, version, bindings, watchers.
-pub(crate) type StoredRow = (String, i64, String, String);
 
 /// What was found for one key: its place among the wanted ones, counted from 1, and then version, bindings and watchers
 /// for an address-of-record, [`CREDENTIALS`] and both HA1 for a user.
@@ -164,10 +161,7 @@ impl<D: Statements> Clustered<D> {
     ) -> Result<Page<(Aor, Record)>, Error> {
         let after = after.map_or("", Aor::as_str);
         let rows = attempt!(self.nodes, |c| D::records(c, edge, after, limit));
-        let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
-        let items = records_of(&rows)?;
-        let next = items.last().filter(|_| is_full).map(|(aor, _)| aor.clone());
-        Ok(Page { items, next })
+        Ok(page_of(&rows, limit))
     }
 }
 
@@ -226,7 +220,7 @@ impl<D: Statements> LocationStore for Clustered<D> {
 
     async fn due(&self, now: UnixTime, limit: u32) -> Result<Vec<(Aor, Record)>, Error> {
         let rows = attempt!(self.nodes, |c| D::due(c, bigint(now.0), limit));
-        Ok(records_of(&rows)?)
+        Ok(records_of(&rows))
     }
 
     async fn flows_of(
@@ -273,13 +267,6 @@ impl<D: Statements> Directory for Clustered<D> {
         let rows = attempt!(self.nodes, |c| D::users(c, after, limit));
         Ok(rows.into_iter().map(|(name, realm)| User { name, realm }).collect())
     }
-}
-
-fn records_of(rows: &[StoredRow]) -> Result<Vec<(Aor, Record)>, sqlx::Error> {
-    let record_of = |(key, version, bindings, watchers): &StoredRow| {
-        Ok((aor(key)?, record(key, *version, bindings, watchers)))
-    };
-    rows.iter().map(record_of).collect()
 }
 
 /// What a database counts from 1.

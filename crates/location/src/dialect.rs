@@ -6,7 +6,7 @@ use registrar::Record;
 use sip::Aor;
 
 use crate::stored::{self, changed_edges, decode, due_at, encode, next_version};
-use crate::{Save, Saved};
+use crate::{Page, Save, Saved};
 
 /// A row of `location` that is about to be written.
 pub(crate) struct NewRow<'a> {
@@ -111,9 +111,28 @@ pub(crate) fn record(aor: &str, version: i64, bindings: &str, watchers: &str) ->
     Record { version: unsigned(version), bindings, watchers }
 }
 
-/// A stored key, which was an [`Aor`] when it was written.
-pub(crate) fn aor(text: &str) -> Result<Aor, sqlx::Error> {
-    Aor::parse(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+/// A row of `location`: key, version, bindings, watchers.
+pub(crate) type StoredRow = (String, i64, String, String);
+
+/// The records of rows, in their order. A key was an [`Aor`] when it was written; one that somebody else has written and
+/// that is none does not fail the others.
+pub(crate) fn records_of(rows: &[StoredRow]) -> Vec<(Aor, Record)> {
+    let record_of = |(key, version, bindings, watchers): &StoredRow| match Aor::parse(key) {
+        Ok(aor) => Some((aor, record(key, *version, bindings, watchers))),
+        Err(error) => {
+            tracing::error!(aor = key, %error, "a stored key is no address");
+            None
+        }
+    };
+    rows.iter().filter_map(record_of).collect()
+}
+
+/// The records of up to `limit` rows; as many as that are not the last ones.
+pub(crate) fn page_of(rows: &[StoredRow], limit: u32) -> Page<(Aor, Record)> {
+    let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
+    let items = records_of(rows);
+    let next = items.last().filter(|_| is_full).map(|(aor, _)| aor.clone());
+    Page { items, next }
 }
 
 /// A value that does not fit is as good as the greatest one that does.

@@ -124,6 +124,13 @@ pub struct User {
     pub realm: String,
 }
 
+impl User {
+    /// The user of an address-of-record: the name without its escapes, in the realm that is named as the domain.
+    pub fn of(aor: &Aor) -> Self {
+        Self { name: aor.user_name().into_owned(), realm: aor.domain().to_owned() }
+    }
+}
+
 /// What proves a user's password without being it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {

@@ -18,8 +18,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
-use crate::clustered::{Clustered, FoundRow, Statements, StoredRow};
-use crate::dialect::{NewRow, edge_pairs, json};
+use crate::clustered::{Clustered, FoundRow, Statements};
+use crate::dialect::{NewRow, StoredRow, edge_pairs, json};
 use crate::nodes::{Dialect, Fault, Standing};
 use crate::{Credentials, Error, User};
 

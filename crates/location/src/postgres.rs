@@ -20,8 +20,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Executor};
 
-use crate::clustered::{Clustered, FoundRow, Statements, StoredRow};
-use crate::dialect::{NewRow, edge_pairs};
+use crate::clustered::{Clustered, FoundRow, Statements};
+use crate::dialect::{NewRow, StoredRow, edge_pairs};
 use crate::nodes::{Dialect, Fault, Standing};
 use crate::{Credentials, Error, User};
 

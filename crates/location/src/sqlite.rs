@@ -18,7 +18,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
-use crate::dialect::{NewRow, Round, aor, bigint, json, record, rounds};
+use crate::dialect::{NewRow, Round, StoredRow, bigint, json, page_of, record, records_of, rounds};
 use crate::{Credentials, Directory, Error, LocationStore, Page, Save, Saved, Schema, User};
 
 /// A SQLite database.
@@ -80,17 +80,9 @@ impl Sqlite {
         limit: u32,
     ) -> Result<Page<(Aor, Record)>, Error> {
         let after = after.map_or("", Aor::as_str);
-        let rows: Vec<Row> =
+        let rows: Vec<StoredRow> =
             sqlx::query_as(statement).bind(edge).bind(after).bind(limit).fetch_all(&self.reader).await?;
-        let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
-        let items = rows
-            .iter()
-            .map(|(key, version, bindings, watchers)| {
-                Ok((aor(key)?, record(key, *version, bindings, watchers)))
-            })
-            .collect::<Result<Vec<_>, sqlx::Error>>()?;
-        let next = items.last().filter(|_| is_full).map(|(aor, _)| aor.clone());
-        Ok(Page { items, next })
+        Ok(page_of(&rows, limit))
     }
 }
 
@@ -149,12 +141,9 @@ impl LocationStore for Sqlite {
     }
 
     async fn due(&self, now: UnixTime, limit: u32) -> Result<Vec<(Aor, Record)>, Error> {
-        let rows: Vec<Row> =
+        let rows: Vec<StoredRow> =
             sqlx::query_as(DUE).bind(bigint(now.0)).bind(limit).fetch_all(&self.reader).await?;
-        let due = rows.iter().filter_map(|(key, version, bindings, watchers)| {
-            Some((aor(key).ok()?, record(key, *version, bindings, watchers)))
-        });
-        Ok(due.collect())
+        Ok(records_of(&rows))
     }
 
     async fn flows_of(
@@ -315,9 +304,6 @@ fn is_busy(error: &sqlx::Error) -> bool {
 fn is_in_memory(url: &str) -> bool {
     url.contains(":memory:") || url.contains("mode=memory")
 }
-
-/// A row of `location`: address-of-record, version, bindings, watchers.
-type Row = (String, i64, String, String);
 
 /// A statement over rows `(aor, expected, version, due_at, bindings, watchers)`, in the sizes of [`SIZES`].
 struct Sized([String; SIZES.len()]);
