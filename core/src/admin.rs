@@ -1,8 +1,9 @@
-//! The API of a core on its administration socket: users, contacts, and why a call goes where it goes.
+//! The API of a core on its administration socket: users, domains, contacts, and why a call goes where it goes.
 //!
 //! JSON in and out, problems as RFC 9457 says, behind a bearer token. What can be done here can be done by command, too, and with
 //! the same code. Every write may be repeated: it leaves things as once. [`openapi`] is the contract.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,7 +16,10 @@ use node::config::Secret;
 use serde::de::DeserializeOwned;
 use sip::Aor;
 
+use crate::domains::Served;
+
 pub mod contacts;
+pub mod domains;
 pub mod openapi;
 pub mod users;
 
@@ -26,8 +30,8 @@ pub const TOKEN: &str = "CORE_ADMIN_TOKEN";
 pub struct Api {
     /// Where users and contacts are kept.
     pub database: Arc<Database>,
-    /// Domains served.
-    pub domains: Vec<String>,
+    /// The domains of the configuration.
+    pub domains: BTreeSet<String>,
 }
 
 /// The routes under `/v1/`; the contract itself is open to all.
@@ -37,25 +41,30 @@ pub fn routes(api: Arc<Api>, tokens: &Secret) -> Router {
 }
 
 /// Every path behind the token.
-pub const PATHS: [&str; 4] =
-    ["/v1/users", "/v1/users/import", "/v1/users/{address}", "/v1/contacts/{address}"];
+pub const PATHS: [&str; 6] = [
+    "/v1/users",
+    "/v1/users/import",
+    "/v1/users/{address}",
+    "/v1/domains",
+    "/v1/domains/{domain}",
+    "/v1/contacts/{address}",
+];
 
 fn paths() -> Router<Arc<Api>> {
-    let [users, import, user, contacts] = PATHS;
+    let [users, import, user, domains, domain, contacts] = PATHS;
     Router::new()
         .route(users, get(users::list))
         .route(import, post(users::import))
         .route(user, get(users::show).put(users::put).delete(users::remove))
+        .route(domains, get(domains::list))
+        .route(domain, get(domains::show).put(domains::put).delete(domains::remove))
         .route(contacts, get(contacts::list).delete(contacts::remove))
 }
 
 impl Api {
-    /// A user of a domain that the cluster does not serve could never log in.
-    fn check_domain(&self, aor: &Aor) -> Result<(), String> {
-        if self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(aor.domain())) {
-            return Ok(());
-        }
-        Err(format!("{} is not a domain of this cluster", aor.domain()))
+    /// The domains as they are at the moment: one that another core has just added is among them.
+    async fn served(&self) -> Result<Served, Problem> {
+        Served::read(&self.domains, &*self.database).await.map_err(away)
     }
 }
 

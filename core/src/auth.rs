@@ -83,6 +83,11 @@ impl Auth {
         Self { nonces, algorithms, domains, verifications: 0 }
     }
 
+    /// Other domains are ours from here on, in lower case.
+    pub fn serve(&mut self, domains: BTreeSet<String>) {
+        self.domains = domains;
+    }
+
     /// The first half: does the request bring credentials that are worth a look into the directory? Of several for our
     /// realm (§22.3) those with the freshest nonce count, the topmost of equals. It uses nothing up.
     ///

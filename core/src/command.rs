@@ -21,6 +21,7 @@ use crate::database::outdated;
 
 pub mod certificates;
 pub mod contacts;
+pub mod domains;
 pub mod import;
 pub mod migrate;
 pub mod password;
@@ -40,6 +41,9 @@ pub enum Command {
     /// Users: who may register and call.
     #[command(subcommand)]
     User(users::UserCommand),
+    /// Domains: which ones are served besides those of `CORE_DOMAINS`.
+    #[command(subcommand)]
+    Domain(domains::DomainCommand),
     /// Contacts: where a user is reached.
     #[command(subcommand)]
     Contacts(contacts::ContactsCommand),
@@ -63,7 +67,12 @@ impl Command {
     pub fn needs_configuration(&self) -> bool {
         match self {
             Self::Certs { .. } | Self::Keys => false,
-            Self::Serve | Self::Migrate { .. } | Self::User(_) | Self::Contacts(_) | Self::Check => true,
+            Self::Serve
+            | Self::Migrate { .. }
+            | Self::User(_)
+            | Self::Domain(_)
+            | Self::Contacts(_)
+            | Self::Check => true,
         }
     }
 }
@@ -78,6 +87,7 @@ pub async fn run(command: Command, config: Config) -> Result<(), Failure> {
         Command::Serve => return serve(config).await,
         Command::Migrate { check } => migrate::run(check, &config).await?,
         Command::User(command) => users::run(command, &config).await?,
+        Command::Domain(command) => domains::run(command, &config).await?,
         Command::Contacts(command) => contacts::run(command, &config).await?,
         Command::Certs { dir, names } => certificates::run(&dir, &names)?,
         Command::Keys => format!("{}\n", STANDARD.encode(clock::seed())),

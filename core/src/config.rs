@@ -1,5 +1,6 @@
 //! The settings of a core: the variables `CORE_…`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use sip::digest::Algorithm;
 use sip::{Aor, Method};
 
 use crate::database::DatabaseUrl;
+use crate::domains;
 use crate::keys::ClusterKeys;
 use crate::routes::{Route, Routes};
 use crate::settings::{Challenged, Settings};
@@ -37,7 +39,7 @@ node::settings! {
         last_known: usize = 100_000,
         /// How long it remembers them after it has last seen them in the database.
         last_known_age: Span = Span::from_secs(3600),
-        /// Domains served.
+        /// Domains served, besides those that are added while cores run (`domain add`).
         domains: Vec<String> = vec!["localhost".to_owned()],
         /// Keys of nonces, signed branches and temporary GRUUs, the same on all cores: `current[,previous]`, base64 of at least 32 bytes each.
         cluster_keys: Secret = Secret::default() => "random, with a warning: other cores do not know this core's nonces",
@@ -106,8 +108,11 @@ impl Config {
         {
             return wrong("NAME", "it stands in Via headers: letters, digits, dots and hyphens only");
         }
-        if self.domains.iter().all(|domain| domain.trim().is_empty()) {
+        if self.named_domains().next().is_none() {
             return wrong("DOMAINS", "at least one domain is needed");
+        }
+        if let Some(why) = self.named_domains().find_map(|text| domains::name(text).err()) {
+            return wrong("DOMAINS", why);
         }
         if self.auth_methods.is_empty()
             || self.auth_methods.len() > 1
@@ -143,6 +148,15 @@ impl Config {
         self.keys([0; 32]).map(drop)
     }
 
+    /// The domains that are served whatever the database says, as an address-of-record has them.
+    pub fn domains(&self) -> BTreeSet<String> {
+        self.named_domains().filter_map(|text| domains::name(text).ok()).collect()
+    }
+
+    fn named_domains(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().map(|text| text.trim()).filter(|text| !text.is_empty())
+    }
+
     fn challenged(&self) -> Challenged {
         let methods = self.auth_methods.iter().filter_map(|it| match it {
             AuthMethods::Method(method) => Some(method.clone()),
@@ -157,8 +171,11 @@ impl Config {
     /// Two routes for the same, or one for a domain that is served here.
     fn check_routes(&self) -> Result<(), ConfigError> {
         let wrong = |problem: String| ConfigError::new(format!("{PREFIX}ROUTES"), problem);
-        let own = |domain: &&str| self.domains.iter().any(|own| own.trim().eq_ignore_ascii_case(domain));
-        if let Some(domain) = self.routes.iter().filter_map(Route::domain).find(own) {
+        let own = self.domains();
+        let mut foreign = self.routes.iter().filter_map(Route::domain);
+        if let Some(domain) =
+            foreign.find(|domain| domains::name(domain).is_ok_and(|name| own.contains(&name)))
+        {
             return Err(wrong(format!("`@{domain}` is one of CORE_DOMAINS")));
         }
         Routes::new(&self.routes).map(drop).map_err(wrong)
@@ -169,7 +186,7 @@ impl Config {
         let seconds = |span: Span| u32::try_from(span.secs()).unwrap_or(u32::MAX);
         Settings {
             name: self.name.clone(),
-            domains: self.domains.iter().map(|domain| domain.trim().to_ascii_lowercase()).collect(),
+            domains: self.domains(),
             keys,
             nonce_lifetime: self.auth_nonce_lifetime.secs(),
             algorithms: self.auth_algorithms.iter().map(|algorithm| algorithm.0).collect(),
@@ -322,6 +339,7 @@ mod tests {
             ("CORE_CLUSTER_KEYS", "c2hvcnQ="),
             ("CORE_DATABASE_URL", "oracle:x"),
             ("CORE_DOMAINS", " "),
+            ("CORE_DOMAINS", "example.com,two words"),
             ("CORE_AUTH_ALGORITHMS", "MD4"),
             ("CORE_AUTH_METHODS", "INVITE,all"),
             ("CORE_AUTH_METHODS", "invite"),
@@ -339,6 +357,13 @@ mod tests {
         ] {
             assert_eq!(of(&[(name, value)]).unwrap_err().name, name, "{value}");
         }
+    }
+
+    #[test]
+    fn domains_have_one_spelling() {
+        let domains = |text| of(&[("CORE_DOMAINS", text)]).unwrap().domains().into_iter().collect::<Vec<_>>();
+        assert_eq!(domains("B.example, a.example.,b.EXAMPLE"), ["a.example", "b.example"]);
+        assert_eq!(domains(""), ["localhost"], "an empty variable is none");
     }
 
     #[test]

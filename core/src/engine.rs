@@ -4,7 +4,7 @@
 //! So a CANCEL that overtakes a lookup and a store that never answers are ordinary inputs. The journey of a REGISTER
 //! continues in `register`, that of requests inside a dialog in `in_dialog`, that of every other one in `calls`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -81,6 +81,8 @@ pub enum Input {
     },
     /// Lost flows are back.
     FlowsUp(Vec<Bytes>),
+    /// Which domains are ours; `None` while only those of the configuration are known.
+    Domains(Option<BTreeSet<String>>),
     /// The wall clock, since the epoch: sent now and then, so that a corrected clock is noticed.
     Clock(Duration),
     /// The link did not take a message of ours: its queue is full.
@@ -113,6 +115,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Core {
     pub(crate) settings: Settings,
+    pub(crate) knows_domains: bool,
     pub(crate) layer: Layer<EdgeHop>,
     pub(crate) contexts: HashMap<ServerId, Context, ahash::RandomState>,
     branches: HashMap<ClientId, (ServerId, BranchId), ahash::RandomState>,
@@ -158,6 +161,7 @@ impl Core {
         let longest = Duration::from_secs(settings.policy.max_expires.into());
         Self {
             settings,
+            knows_domains: true,
             layer: Layer::new(timers, ids),
             contexts: HashMap::with_hasher(hasher.clone()),
             branches: HashMap::with_hasher(hasher.clone()),
@@ -242,6 +246,10 @@ impl Core {
     /// RFC 3261 §16.3 to §16.5 for a new request.
     fn on_request(&mut self, id: ServerId, request: Request, from: EdgeHop, now: Instant) {
         self.counters.request(&request.method);
+        if self.is_open(&request) {
+            let reject = self.unavailable();
+            return self.reject(id, &request, &reject, now);
+        }
         let loop_hash = signature::loop_hash(&request);
         match self.admit(&request, loop_hash) {
             Ok(Destination::Registered(callee)) if request.method == Method::Cancel => {
@@ -450,6 +458,7 @@ impl node::Engine for Core {
                 tokens.into_iter().for_each(|token| self.flows.down(edge, token, now));
             }
             Input::FlowsUp(tokens) => tokens.iter().for_each(|token| self.flows.up(token)),
+            Input::Domains(domains) => self.serve(domains),
             Input::Clock(unix) => self.clock = Clock { at: now, unix },
             Input::NotSent(bytes) => self.layer.not_sent(&bytes, now),
             Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),

@@ -1,7 +1,7 @@
 //! The core node: authenticates, registers, looks up, forks. Keeps no state that a call or a registration needs.
 //!
 //! [`engine`] decides, purely, with [`register`](self), [`calls`](self) and [`in_dialog`](self) for the journeys of requests; [`driver`](self)
-//! joins it to the links and the store; [`config`] and [`database`] hold what an operator may set; [`command`] are the subcommands and
+//! joins it to the links and the store; [`config`], [`database`] and [`domains`] hold what an operator may set; [`command`] are the subcommands and
 //! [`admin`] is the API over HTTP.
 
 pub mod admin;
@@ -12,6 +12,7 @@ pub mod command;
 pub mod config;
 pub mod counters;
 pub mod database;
+pub mod domains;
 mod driver;
 mod due;
 pub mod edges;

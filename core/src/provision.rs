@@ -1,6 +1,6 @@
 //! What is stored of a subscriber, from whatever an operator has: a password, or the HA1 of another system (RFC 7616 §3.4.2).
 
-use location::{Credentials, User};
+use location::{Credentials, Directory, User};
 use sip::Aor;
 use sip::digest::{Algorithm, ha1};
 
@@ -48,6 +48,20 @@ impl Proof {
         };
         Ok((User::of(aor), credentials))
     }
+}
+
+/// Users of one transaction.
+pub const BATCH: usize = 1_000;
+
+/// Writes many users; of two with one name the later counts. Stops at the first failure.
+pub(crate) async fn put_all(
+    directory: &impl Directory,
+    users: &[(User, Credentials)],
+) -> Result<(), location::Error> {
+    for batch in users.chunks(BATCH) {
+        directory.put_all(batch).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use transaction::Timers;
 use crate::admin::{self, Api};
 use crate::config::{Config, PREFIX};
 use crate::database;
+use crate::domains;
 use crate::driver::Driver;
 use crate::due;
 use crate::engine::{Core, Input};
@@ -63,9 +64,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         snapshots: OnceLock::new(),
     });
     let (database, store) = open(&config, &intake).await?;
-    let usable = readiness.condition("database");
-    tokio::spawn(database::watch(Arc::clone(&database), usable, Arc::clone(&meter)));
-    tokio::spawn(due::watch(Arc::clone(&database), intake.inboxes.clone()));
+    watch(&config, &database, &intake, &readiness).await;
     let _ = intake.snapshots.set(Snapshots::new(Arc::clone(&database)));
     let links = accept(&config, &keys, &intake)?;
     let _ = intake.links.set(links.clone());
@@ -101,6 +100,21 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Begins to look at the database for what no request asks for.
+async fn watch(config: &Config, database: &Arc<Database>, intake: &Intake, readiness: &Readiness) {
+    let (usable, meter) = (readiness.condition("database"), Arc::clone(&intake.meter));
+    tokio::spawn(database::watch(Arc::clone(database), usable, Arc::clone(&meter)));
+    tokio::spawn(due::watch(Arc::clone(database), intake.inboxes.clone()));
+    let watch = domains::Watch {
+        database: Arc::clone(database),
+        configured: config.domains(),
+        inboxes: intake.inboxes.clone(),
+        condition: readiness.condition("domains"),
+        meter,
+    };
+    watch.begin().await;
+}
+
 async fn bind_admin(config: &Config) -> Result<Admin, ConfigError> {
     let admin = Admin::bind("CORE_ADMIN", config.admin).await?;
     match (&config.admin_tls_cert, &config.admin_tls_key) {
@@ -110,8 +124,7 @@ async fn bind_admin(config: &Config) -> Result<Admin, ConfigError> {
 }
 
 fn api(config: &Config, database: &Arc<Database>) -> Router {
-    let domains = config.domains.iter().map(|domain| domain.trim().to_owned()).collect();
-    let api = Arc::new(Api { database: Arc::clone(database), domains });
+    let api = Arc::new(Api { database: Arc::clone(database), domains: config.domains() });
     admin::routes(api, &config.admin_token)
 }
 

@@ -9,7 +9,7 @@ use sip::{Aor, Host, Method, Uri};
 use crate::keys::ClusterKeys;
 use crate::routes::Routes;
 
-/// Identity and policy of a core, fixed while it runs.
+/// Identity and policy of a core; all but the domains are fixed while it runs.
 #[derive(Debug)]
 pub struct Settings {
     /// Unique name, noted with every binding that this core writes.

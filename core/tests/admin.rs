@@ -28,7 +28,7 @@ type Answer = (u16, String, String);
 impl Host {
     async fn start(tokens: &str) -> Self {
         let database = Arc::new(Database::open("sqlite::memory:").await.unwrap());
-        let api = Api { database: Arc::clone(&database), domains: vec!["example.com".to_owned()] };
+        let api = Api { database: Arc::clone(&database), domains: ["example.com".to_owned()].into() };
         let routes = admin::routes(Arc::new(api), &Secret::new(tokens));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -165,6 +165,31 @@ async fn many_users_come_at_once_or_not_at_all() {
     assert_eq!(host.ask("GET", "/v1/users?limit=x", "").await.0, 400);
 }
 
+#[tokio::test]
+async fn a_domain_comes_and_goes_with_its_users() {
+    let host = Host::start("secret").await;
+    let carol = ("/v1/users/carol@example.org", r#"{"password":"one"}"#);
+    assert_eq!(host.ask("PUT", carol.0, carol.1).await.0, 400, "not ours yet");
+    assert_eq!(host.ask("GET", "/v1/domains/example.org", "").await.0, 404);
+    assert_eq!(host.ask("PUT", "/v1/domains/Example.ORG", "").await.0, 201);
+    assert_eq!(host.ask("PUT", "/v1/domains/example.org", "").await.0, 204);
+    let (_, shown) = host.ask("GET", "/v1/domains/example.org.", "").await;
+    assert_eq!(shown, json!({ "domain": "example.org", "configured": false, "stored": true }));
+    let (_, all) = host.ask("GET", "/v1/domains", "").await;
+    let names: Vec<_> = all["domains"].as_array().unwrap().iter().map(|it| &it["domain"]).collect();
+    assert_eq!(names, ["example.com", "example.org"]);
+    assert_eq!(host.ask("PUT", carol.0, carol.1).await.0, 201);
+    for _ in 0..2 {
+        assert_eq!(host.ask("DELETE", "/v1/domains/example.org", "").await.0, 204);
+    }
+    assert_eq!(host.users().await, ["carol"], "she is there when the domain comes back");
+    assert_eq!(host.ask("PUT", carol.0, carol.1).await.0, 400);
+    assert_eq!(host.ask("DELETE", "/v1/domains/example.com", "").await.0, 409, "CORE_DOMAINS has it");
+    for path in ["/v1/domains/two%20words", "/v1/domains/example.com:5060", "/v1/domains/a@b"] {
+        assert_eq!(host.ask("PUT", path, "").await.0, 400, "{path}");
+    }
+}
+
 fn binding() -> Binding {
     Binding {
         contact: "sip:alice@192.0.2.1:5060".to_owned(),
@@ -217,7 +242,7 @@ async fn the_contract_is_what_is_served() {
     assert_eq!(paths.keys().map(String::as_str).collect::<Vec<_>>(), routes);
 
     for (path, item) in paths {
-        let path = path.replace("{address}", "alice@example.com");
+        let path = path.replace("{address}", "alice@example.com").replace("{domain}", "example.net");
         for method in ["get", "put", "post", "delete"] {
             let operation = &item[method];
             let (status, head, _) =

@@ -144,6 +144,22 @@ fn a_user_of_a_domain_that_is_not_served_is_refused() {
 }
 
 #[test]
+fn a_domain_is_added_listed_and_removed() {
+    let host = Host::new();
+    host.run(&["domain", "list"], "").prints("example.com\nexample.net\n");
+    host.run(&["domain", "add", "Example.ORG"], "").prints("added example.org\n");
+    host.run(&["domain", "add", "example.org"], "").prints("example.org is there already\n");
+    host.run(&["domain", "list"], "").prints("example.com\nexample.net\nexample.org\n");
+    host.run(&["user", "add", "alice@example.org", "--password", "-"], "secret\n")
+        .prints("added alice@example.org\n");
+    host.run(&["domain", "remove", "example.org"], "").prints("removed example.org\n");
+    host.run(&["domain", "remove", "example.org"], "").prints("example.org is not there\n");
+    host.run(&["user", "list"], "").prints("alice@example.org\n");
+    host.run(&["domain", "remove", "example.com"], "").fails(1, "CORE_DOMAINS");
+    host.run(&["domain", "add", "two words"], "").fails(1, "two words");
+}
+
+#[test]
 fn a_password_is_no_argument() {
     let host = Host::new();
     for command in ["add", "passwd"] {

@@ -13,7 +13,8 @@ use sip::Aor;
 
 use super::{Api, address, away, body, place};
 use crate::command::import;
-use crate::provision::Proof;
+use crate::domains::Served;
+use crate::provision::{self, Proof};
 
 /// Users of one page at most, and unless asked otherwise.
 const PAGE: u32 = 1_000;
@@ -117,7 +118,7 @@ pub(super) async fn put(
     if subscriber.address.as_deref().is_some_and(|other| Aor::parse(other).ok().as_ref() != Some(&aor)) {
         return Err(Problem::bad_request("the address of the body is not that of the path"));
     }
-    api.check_domain(&aor).map_err(Problem::bad_request)?;
+    api.served().await?.check(&aor).map_err(Problem::bad_request)?;
     let (user, credentials) = subscriber.proof().credentials(&aor).map_err(Problem::bad_request)?;
     let found = api.database.credentials(std::slice::from_ref(&user)).await.map_err(away)?;
     api.database.put(&user, &credentials).await.map_err(away)?;
@@ -147,31 +148,30 @@ pub(super) async fn import(
     let text = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_csv = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/csv"));
+    let served = api.served().await?;
     let users: Result<Vec<_>, _> = if is_csv {
-        import::rows(text, |aor| api.check_domain(aor)).collect()
+        import::rows(text, |aor| served.check(aor)).collect()
     } else {
-        json_lines(text, &api).collect()
+        json_lines(text, &served).collect()
     };
     let users = users.map_err(|(line, why)| Problem::bad_request(format!("line {line}: {why}")))?;
-    for batch in users.chunks(import::BATCH) {
-        api.database.put_all(batch).await.map_err(away)?;
-    }
+    provision::put_all(&*api.database, &users).await.map_err(away)?;
     Ok(Json(Imported { imported: users.len() }))
 }
 
 fn json_lines<'a>(
     text: &'a str,
-    api: &'a Api,
+    served: &'a Served,
 ) -> impl Iterator<Item = Result<(User, Credentials), (usize, String)>> + 'a {
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    lines.map(move |(line, number)| json_line(line, api).map_err(|why| (number, why)))
+    lines.map(move |(line, number)| json_line(line, served).map_err(|why| (number, why)))
 }
 
-fn json_line(line: &str, api: &Api) -> Result<(User, Credentials), String> {
+fn json_line(line: &str, served: &Served) -> Result<(User, Credentials), String> {
     let subscriber: Subscriber = serde_json::from_str(line).map_err(|error| place(&error))?;
     let text = subscriber.address.as_deref().ok_or("the address is missing")?;
     let aor = Aor::parse(text).map_err(|_| "the address is none: NAME@DOMAIN expected")?;
-    api.check_domain(&aor)?;
+    served.check(&aor)?;
     Ok(subscriber.proof().credentials(&aor)?)
 }
 

@@ -9,33 +9,24 @@ use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read};
 
-use location::{Credentials, Directory, User};
+use location::{Credentials, User};
 use node::exit::Failure;
 use sip::Aor;
 
-use super::users::check_domain;
 use super::{open, store};
 use crate::Config;
-use crate::provision::Proof;
+use crate::domains::Served;
+use crate::provision::{self, Proof};
 
 pub(super) async fn run(file: &str, config: &Config) -> Result<String, Failure> {
     let text = read(file).map_err(|error| Failure::Refused(format!("{file}: {error}")))?;
-    let wrong = |(line, why): (usize, String)| Failure::Refused(format!("{file}: line {line}: {why}"));
-    for row in rows(&text, |aor| check_domain(aor, config)) {
-        row.map_err(wrong)?;
-    }
     let database = open(config).await?;
-    let mut count = 0;
-    let mut batch = Vec::with_capacity(BATCH);
-    for row in rows(&text, |aor| check_domain(aor, config)) {
-        batch.push(row.map_err(wrong)?);
-        if batch.len() == BATCH {
-            count += write(&database, &mut batch).await?;
-        }
-    }
-    count += write(&database, &mut batch).await?;
+    let served = Served::read(&config.domains(), &database).await.map_err(store)?;
+    let users: Result<Vec<_>, _> = rows(&text, |aor| served.check(aor)).collect();
+    let users = users.map_err(|(line, why)| Failure::Refused(format!("{file}: line {line}: {why}")))?;
+    provision::put_all(&database, &users).await.map_err(store)?;
     database.close().await;
-    Ok(format!("imported {count} users\n"))
+    Ok(format!("imported {} users\n", users.len()))
 }
 
 fn read(file: &str) -> io::Result<String> {
@@ -45,13 +36,6 @@ fn read(file: &str) -> io::Result<String> {
     let mut text = String::new();
     io::stdin().lock().read_to_string(&mut text)?;
     Ok(text)
-}
-
-async fn write(database: &impl Directory, batch: &mut Vec<(User, Credentials)>) -> Result<usize, Failure> {
-    database.put_all(batch).await.map_err(store)?;
-    let count = batch.len();
-    batch.clear();
-    Ok(count)
 }
 
 /// The users of a text, or the number of the line and what is wrong with it. Empty lines are passed over.
@@ -175,9 +159,6 @@ fn field(text: &str) -> Result<(Cow<'_, str>, Option<&str>), String> {
 
 const SHAPE: &str = "NAME@DOMAIN,PASSWORD expected";
 
-/// Users of one transaction.
-pub(crate) const BATCH: usize = 1_000;
-
 #[cfg(test)]
 mod tests {
     use sip::digest::{Algorithm, ha1};
@@ -185,8 +166,8 @@ mod tests {
     use super::*;
 
     fn users(text: &str) -> Result<Vec<(User, Credentials)>, (usize, String)> {
-        let config = Config { domains: vec!["example.com".to_owned()], ..Config::default() };
-        rows(text, |aor| check_domain(aor, &config)).collect()
+        let served = Served { configured: ["example.com".to_owned()].into(), stored: [].into() };
+        rows(text, |aor| served.check(aor)).collect()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sip::Aor;
 use super::password::PasswordSource;
 use super::{address, import, open, shown, store};
 use crate::Config;
-use crate::config::PREFIX;
+use crate::domains::Served;
 use crate::provision::Proof;
 
 /// What can be done with users.
@@ -17,7 +17,7 @@ use crate::provision::Proof;
 pub enum UserCommand {
     /// Add a user.
     Add {
-        /// NAME@DOMAIN; the domain is one of `CORE_DOMAINS`.
+        /// NAME@DOMAIN; the domain is one that is served: see `domain list`.
         #[arg(value_name = "NAME@DOMAIN")]
         user: String,
         /// Where the password comes from.
@@ -85,11 +85,12 @@ async fn put(
     config: &Config,
     expected: Expected,
 ) -> Result<(), Failure> {
-    check_domain(aor, config).map_err(Failure::Refused)?;
+    let database = open(config).await?;
+    let served = Served::read(&config.domains(), &database).await.map_err(store)?;
+    served.check(aor).map_err(Failure::Refused)?;
     let proof = Proof::password(password.read()?.expose());
     let (user, credentials) =
         proof.credentials(aor).map_err(|why| Failure::Refused(format!("{}: {why}", shown(aor))))?;
-    let database = open(config).await?;
     let found = database.credentials(std::slice::from_ref(&user)).await.map_err(store)?;
     let is_there = matches!(found[..], [Some(_)]);
     let refused = match expected {
@@ -139,14 +140,6 @@ async fn list(domain: Option<&str>, config: &Config) -> Result<String, Failure> 
 
 async fn page(database: &Database, after: Option<&User>) -> Result<Vec<User>, Failure> {
     database.users(after, PAGE).await.map_err(store)
-}
-
-/// A user of a domain that the cluster does not serve could never log in.
-pub(super) fn check_domain(aor: &Aor, config: &Config) -> Result<(), String> {
-    if config.domains.iter().any(|domain| domain.trim().eq_ignore_ascii_case(aor.domain())) {
-        return Ok(());
-    }
-    Err(format!("{} is not one of {PREFIX}DOMAINS={}", aor.domain(), config.domains.join(",")))
 }
 
 /// Users that are read at a time.

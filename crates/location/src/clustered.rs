@@ -82,6 +82,16 @@ pub(crate) trait Statements: Dialect {
         after: (&str, &str),
         limit: u32,
     ) -> impl Future<Output = Result<Vec<(String, String)>, sqlx::Error>> + Send;
+
+    /// All domains, in order.
+    fn domains(c: &mut Self::Connection) -> impl Future<Output = Result<Vec<String>, sqlx::Error>> + Send;
+
+    /// Adds a domain or removes it; true if that has changed something.
+    fn set_domain(
+        c: &mut Self::Connection,
+        name: &str,
+        is_served: bool,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 }
 
 /// What was found for one key: its place among the wanted ones, counted from 1, and then version, bindings and watchers
@@ -266,6 +276,18 @@ impl<D: Statements> Directory for Clustered<D> {
         let after = after.map_or(("", ""), |user| (user.name.as_str(), user.realm.as_str()));
         let rows = attempt!(self.nodes, |c| D::users(c, after, limit));
         Ok(rows.into_iter().map(|(name, realm)| User { name, realm }).collect())
+    }
+
+    async fn domains(&self) -> Result<Vec<String>, Error> {
+        Ok(attempt!(self.nodes, |c| D::domains(c)))
+    }
+
+    async fn put_domain(&self, name: &str) -> Result<bool, Error> {
+        Ok(attempt!(self.nodes, |c| D::set_domain(c, name, true)))
+    }
+
+    async fn remove_domain(&self, name: &str) -> Result<bool, Error> {
+        Ok(attempt!(self.nodes, |c| D::set_domain(c, name, false)))
     }
 }
 

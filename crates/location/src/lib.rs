@@ -268,7 +268,7 @@ fn deactivated(mut record: Record) -> Record {
     record
 }
 
-/// Where credentials are kept.
+/// Where credentials are kept, and which domains there are for them.
 pub trait Directory: Send + Sync + 'static {
     /// The credentials of these users, in their order.
     fn credentials(
@@ -298,4 +298,13 @@ pub trait Directory: Send + Sync + 'static {
         after: Option<&User>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<User>, Error>> + Send;
+
+    /// The domains that were added, in order.
+    fn domains(&self) -> impl Future<Output = Result<Vec<String>, Error>> + Send;
+
+    /// Adds a domain; true if it is new.
+    fn put_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Removes a domain; true if it was there. Its users and contacts stay.
+    fn remove_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send;
 }

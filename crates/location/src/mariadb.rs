@@ -236,6 +236,15 @@ impl Statements for MariaDbDialect {
     ) -> Result<Vec<(String, String)>, sqlx::Error> {
         sqlx::query_as(USERS).bind(name).bind(name).bind(realm).bind(limit).fetch_all(c).await
     }
+
+    async fn domains(c: &mut MySqlConnection) -> Result<Vec<String>, sqlx::Error> {
+        sqlx::query_scalar(DOMAINS).fetch_all(c).await
+    }
+
+    async fn set_domain(c: &mut MySqlConnection, name: &str, is_served: bool) -> Result<bool, sqlx::Error> {
+        let statement = if is_served { PUT_DOMAIN } else { REMOVE_DOMAIN };
+        Ok(sqlx::query(statement).bind(name).execute(c).await?.rows_affected() > 0)
+    }
 }
 
 /// The keys of the rows that are what they were to become.
@@ -360,6 +369,12 @@ const REMOVE_USER: &str = "DELETE FROM subscriber WHERE username = ? AND realm =
 
 const USERS: &str = "SELECT username, realm FROM subscriber \
     WHERE username > ? OR (username = ? AND realm > ?) ORDER BY username, realm LIMIT ?";
+
+const DOMAINS: &str = "SELECT name FROM domain ORDER BY name";
+
+const PUT_DOMAIN: &str = "INSERT IGNORE INTO domain (name) VALUES (?)";
+
+const REMOVE_DOMAIN: &str = "DELETE FROM domain WHERE name = ?";
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS signalbox_migrations ( \
     version BIGINT NOT NULL PRIMARY KEY, applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP) ENGINE = InnoDB";

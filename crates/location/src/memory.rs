@@ -2,7 +2,7 @@
 //!
 //! Deterministic and synchronous: a simulation calls [`Memory::answer`] and decides itself when the answer arrives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, ready};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ pub struct Memory {
 struct Tables {
     location: BTreeMap<Aor, Record>,
     subscriber: BTreeMap<User, Credentials>,
+    domain: BTreeSet<String>,
 }
 
 impl Memory {
@@ -199,6 +200,18 @@ impl Directory for Memory {
         let tables = self.tables();
         let users = tables.subscriber.range((start, Bound::Unbounded)).map(|(user, _)| user.clone());
         ready(Ok(users.take(count(limit)).collect()))
+    }
+
+    fn domains(&self) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
+        ready(Ok(self.tables().domain.iter().cloned().collect()))
+    }
+
+    fn put_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
+        ready(Ok(self.tables().domain.insert(name.to_owned())))
+    }
+
+    fn remove_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
+        ready(Ok(self.tables().domain.remove(name)))
     }
 }
 

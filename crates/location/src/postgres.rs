@@ -182,6 +182,15 @@ impl Statements for PostgresDialect {
     ) -> Result<Vec<(String, String)>, sqlx::Error> {
         sqlx::query_as(USERS).bind(after.0).bind(after.1).bind(i64::from(limit)).fetch_all(c).await
     }
+
+    async fn domains(c: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+        sqlx::query_scalar(DOMAINS).fetch_all(c).await
+    }
+
+    async fn set_domain(c: &mut PgConnection, name: &str, is_served: bool) -> Result<bool, sqlx::Error> {
+        let statement = if is_served { PUT_DOMAIN } else { REMOVE_DOMAIN };
+        Ok(sqlx::query(statement).bind(name).execute(c).await?.rows_affected() > 0)
+    }
 }
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -268,6 +277,12 @@ const REMOVE_USER: &str = "DELETE FROM subscriber WHERE username = $1 AND realm 
 
 const USERS: &str = "SELECT username, realm FROM subscriber WHERE (username, realm) > ($1, $2) \
     ORDER BY username, realm LIMIT $3";
+
+const DOMAINS: &str = "SELECT name FROM domain ORDER BY name";
+
+const PUT_DOMAIN: &str = "INSERT INTO domain (name) VALUES ($1) ON CONFLICT DO NOTHING";
+
+const REMOVE_DOMAIN: &str = "DELETE FROM domain WHERE name = $1";
 
 const HAS_HISTORY: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 

@@ -202,4 +202,16 @@ impl Directory for Database {
     async fn users(&self, after: Option<&User>, limit: u32) -> Result<Vec<User>, Error> {
         each!(self, store => store.users(after, limit).await)
     }
+
+    async fn domains(&self) -> Result<Vec<String>, Error> {
+        each!(self, store => store.domains().await)
+    }
+
+    async fn put_domain(&self, name: &str) -> Result<bool, Error> {
+        each!(self, store => store.put_domain(name).await)
+    }
+
+    async fn remove_domain(&self, name: &str) -> Result<bool, Error> {
+        each!(self, store => store.remove_domain(name).await)
+    }
 }

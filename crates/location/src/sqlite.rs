@@ -206,6 +206,18 @@ impl Directory for Sqlite {
             sqlx::query_as(USERS).bind(name).bind(realm).bind(limit).fetch_all(&self.reader).await?;
         Ok(rows.into_iter().map(|(name, realm)| User { name, realm }).collect())
     }
+
+    async fn domains(&self) -> Result<Vec<String>, Error> {
+        Ok(sqlx::query_scalar(DOMAINS).fetch_all(&self.reader).await?)
+    }
+
+    async fn put_domain(&self, name: &str) -> Result<bool, Error> {
+        Ok(sqlx::query(PUT_DOMAIN).bind(name).execute(&self.writer).await?.rows_affected() > 0)
+    }
+
+    async fn remove_domain(&self, name: &str) -> Result<bool, Error> {
+        Ok(sqlx::query(REMOVE_DOMAIN).bind(name).execute(&self.writer).await?.rows_affected() > 0)
+    }
 }
 
 /// Writes up to [`MAX_ROWS`] rows by one statement, and notes which of them were as expected.
@@ -377,6 +389,12 @@ const REMOVE_USER: &str = "DELETE FROM subscriber WHERE username = ?1 AND realm 
 
 const USERS: &str = "SELECT username, realm FROM subscriber WHERE (username, realm) > (?1, ?2) \
     ORDER BY username, realm LIMIT ?3";
+
+const DOMAINS: &str = "SELECT name FROM domain ORDER BY name";
+
+const PUT_DOMAIN: &str = "INSERT INTO domain (name) VALUES (?1) ON CONFLICT DO NOTHING";
+
+const REMOVE_DOMAIN: &str = "DELETE FROM domain WHERE name = ?1";
 
 const HAS_HISTORY: &str = "SELECT count(*) > 0 FROM sqlite_master WHERE name = '_sqlx_migrations'";
 

@@ -104,6 +104,18 @@ impl Directory for Gated {
     ) -> impl Future<Output = Result<Vec<User>, Error>> + Send {
         self.memory.users(after, limit)
     }
+
+    fn domains(&self) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
+        self.memory.domains()
+    }
+
+    fn put_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
+        self.memory.put_domain(name)
+    }
+
+    fn remove_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
+        self.memory.remove_domain(name)
+    }
 }
 
 /// A running service and its answers.

@@ -60,6 +60,7 @@ contract!(
     credentials_are_per_user_and_realm,
     users_are_listed_in_pages,
     many_users_are_put_at_once,
+    a_domain_comes_and_goes_once,
     a_key_that_no_database_takes_is_nobody,
 );
 
@@ -392,6 +393,20 @@ async fn many_users_are_put_at_once(store: &impl Directory) {
 }
 
 /// One such question must not fail the others of its batch.
+async fn a_domain_comes_and_goes_once(store: &impl Directory) {
+    assert_eq!(store.domains().await.unwrap(), [""; 0]);
+    for (name, is_new) in
+        [("b.example", true), ("a.example", true), ("b.example", false), ("[2001:db8::1]", true)]
+    {
+        assert_eq!(store.put_domain(name).await.unwrap(), is_new, "{name}");
+    }
+    assert_eq!(store.domains().await.unwrap(), ["[2001:db8::1]", "a.example", "b.example"]);
+    for was_there in [true, false] {
+        assert_eq!(store.remove_domain("b.example").await.unwrap(), was_there);
+    }
+    assert_eq!(store.domains().await.unwrap(), ["[2001:db8::1]", "a.example"]);
+}
+
 async fn a_key_that_no_database_takes_is_nobody<S: LocationStore + Directory>(store: &S) {
     let long = "x".repeat(4_000);
     saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
