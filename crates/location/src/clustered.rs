@@ -17,6 +17,10 @@ use crate::dialect::{NewRow, StoredRow, bigint, page_of, record, records_of, rou
 use crate::nodes::{Dialect, Nodes, attempt};
 use crate::{Credentials, Directory, Error, LocationStore, NodeStatus, Page, Save, Saved, Schema, User};
 
+pub(crate) use feed::FeedStatements;
+
+mod feed;
+
 /// What each dialect says in its own words. Keys are distinct, and [storable](is_storable).
 pub(crate) trait Statements: Dialect {
     /// The schema, step by step.

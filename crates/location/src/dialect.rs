@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use registrar::Record;
+use registrar::change::BindingChange;
 use sip::Aor;
 
 use crate::stored::{self, changed_edges, decode, due_at, encode, next_version};
@@ -20,6 +21,8 @@ pub(crate) struct NewRow<'a> {
     pub(crate) watchers: String,
     /// The edges to be noted, when they may have changed.
     pub(crate) edges: Option<Vec<&'a str>>,
+    /// For the change feed.
+    pub(crate) changes: &'a [BindingChange],
 }
 
 impl<'a> NewRow<'a> {
@@ -34,6 +37,7 @@ impl<'a> NewRow<'a> {
             bindings: encode(&save.record.bindings),
             watchers: stored::watcher::encode(&save.record.watchers),
             edges: changed_edges(&save.record),
+            changes: &save.changes,
         }
     }
 
@@ -60,7 +64,8 @@ pub(crate) struct Round<'a> {
 impl Round<'_> {
     /// True if nothing but this one statement is needed.
     pub(crate) fn is_single_update(&self) -> bool {
-        self.inserts.is_empty() && self.updates.iter().all(|row| row.edges.is_none())
+        self.inserts.is_empty()
+            && self.updates.iter().all(|row| row.edges.is_none() && row.changes.is_empty())
     }
 }
 
@@ -154,6 +159,7 @@ mod tests {
             aor: Aor::parse(&format!("{user}@example.com")).unwrap(),
             expected,
             record: Record::default(),
+            changes: Vec::new(),
         };
         let saves = [save("a", 1), save("b", 0), save("a", 2), save("a", 1), save("b", 0), save("c", 3)];
         let rounds = rounds(&saves);

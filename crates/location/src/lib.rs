@@ -5,6 +5,7 @@
 //! two REGISTERs for one user at a time cannot lose either.
 //!
 //! - [`LocationStore`] and [`Directory`] are what a database has to offer, always for a whole batch.
+//! - [`ChangeFeed`] keeps what has become of every binding in one order, for others to follow.
 //! - [`Database`] is a database of the operator's choice, by URL; [`Memory`] is the reference implementation for one
 //!   process and for simulations.
 //! - [`Service`] stands between the protocol engines, which must not wait, and a store, which takes time: it collects
@@ -21,6 +22,7 @@
 use std::fmt;
 use std::future::Future;
 
+use registrar::change::{self, BindingChange, BindingEvent};
 use registrar::watcher::ContactEvent;
 use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
@@ -29,6 +31,7 @@ mod batch;
 mod clustered;
 mod dialect;
 mod error;
+pub mod feed;
 mod known;
 mod mariadb;
 mod memory;
@@ -41,6 +44,7 @@ mod stored;
 
 pub use batch::{Full, Handle, Limits, Operation, Service};
 pub use error::Error;
+pub use feed::ChangeFeed;
 pub use known::Remember;
 pub use memory::Memory;
 pub use schema::Schema;
@@ -79,6 +83,8 @@ pub struct Save {
     pub expected: u64,
     /// What is to be stored; its `version` is not looked at.
     pub record: Record,
+    /// What has become of the bindings, for the change feed; empty where it is off.
+    pub changes: Vec<BindingChange>,
 }
 
 /// What an engine gets. Nothing else is ever answered: a question that the store cannot answer is `Unavailable`.
@@ -240,8 +246,9 @@ pub trait LocationStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Page<(Aor, Record)>, Error>> + Send;
 
     /// Removes the bindings of `aor` whatever they are; true if there were any. The version goes on, and the watchers
-    /// stay: they are to be told (RFC 3680 §4.7.1: deactivated), so the record is due.
-    fn remove(&self, aor: &Aor) -> impl Future<Output = Result<bool, Error>> + Send {
+    /// stay: they are to be told (RFC 3680 §4.7.1: deactivated), so the record is due. The change feed is told when `at` says
+    /// the time.
+    fn remove(&self, aor: &Aor, at: Option<UnixTime>) -> impl Future<Output = Result<bool, Error>> + Send {
         async move {
             loop {
                 let record = self.load(std::slice::from_ref(aor)).await?.pop().unwrap_or_default();
@@ -249,7 +256,10 @@ pub trait LocationStore: Send + Sync + 'static {
                     return Ok(false);
                 }
                 let expected = record.version;
-                let save = Save { aor: aor.clone(), expected, record: deactivated(record) };
+                let changes = at.map_or_else(Vec::new, |at| {
+                    change::between(&record.bindings, &[], BindingEvent::Deactivated, at)
+                });
+                let save = Save { aor: aor.clone(), expected, record: deactivated(record), changes };
                 if let [Saved::Version(_)] = self.save(&[save]).await?[..] {
                     return Ok(true);
                 }

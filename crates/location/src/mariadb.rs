@@ -23,6 +23,8 @@ use crate::dialect::{NewRow, StoredRow, edge_pairs, json};
 use crate::nodes::{Dialect, Fault, Standing};
 use crate::{Credentials, Error, User};
 
+mod feed;
+
 /// A MariaDB database.
 pub(crate) type MariaDb = Clustered<MariaDbDialect>;
 
@@ -172,7 +174,7 @@ impl Statements for MariaDbDialect {
             .collect();
         let pairs: Vec<_> = edge_pairs(rows).collect();
         let save = sqlx::query_as::<_, StoredRow>(SAVE).bind(json(&new));
-        if pairs.is_empty() {
+        if pairs.is_empty() && rows.iter().all(|row| row.changes.is_empty()) {
             return Ok(written(rows, save.fetch_all(c).await?));
         }
         let mut transaction = c.begin().await?;
@@ -184,6 +186,7 @@ impl Statements for MariaDbDialect {
             sqlx::query(FORGET_EDGES).bind(json(&aors)).execute(&mut *transaction).await?;
             sqlx::query(NOTE_EDGES).bind(json(&noted)).execute(&mut *transaction).await?;
         }
+        feed::note_changes(&mut transaction, rows, &written).await?;
         transaction.commit().await?;
         Ok(written)
     }

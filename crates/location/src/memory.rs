@@ -13,6 +13,8 @@ use sip::Aor;
 use crate::stored::{due_at, next_version};
 use crate::{Answer, Credentials, Directory, Error, LocationStore, Page, Query, Save, Saved, User};
 
+mod feed;
+
 /// Records and credentials in memory.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -24,6 +26,7 @@ struct Tables {
     location: BTreeMap<Aor, Record>,
     subscriber: BTreeMap<User, Credentials>,
     domain: BTreeSet<String>,
+    feed: feed::Feed,
 }
 
 impl Memory {
@@ -121,6 +124,7 @@ impl Tables {
         let version = next_version(save.expected, &save.record);
         let record = Record { version, ..save.record.clone() };
         self.location.insert(save.aor.clone(), record);
+        self.feed.note(&save.aor, version, &save.changes);
         Saved::Version(version)
     }
 

@@ -22,8 +22,11 @@ use sqlx::{ConnectOptions, Executor};
 
 use crate::clustered::{Clustered, FoundRow, Statements};
 use crate::dialect::{NewRow, StoredRow, edge_pairs};
+use crate::feed::{NewChange, new_changes};
 use crate::nodes::{Dialect, Fault, Standing};
 use crate::{Credentials, Error, User};
+
+mod feed;
 
 /// A PostgreSQL database.
 pub(crate) type Postgres = Clustered<PostgresDialect>;
@@ -123,14 +126,33 @@ impl Statements for PostgresDialect {
     async fn save(c: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<Vec<String>, sqlx::Error> {
         let column = |value: fn(&NewRow<'_>) -> i64| rows.iter().map(value).collect::<Vec<_>>();
         let (aors, edges): (Vec<_>, Vec<_>) = edge_pairs(rows).unzip();
-        let query = sqlx::query_scalar(if aors.is_empty() { SAVE } else { SAVE_AND_NOTE })
+        let changes: Vec<_> = new_changes(rows.iter()).collect();
+        let statement = match (aors.is_empty(), changes.is_empty()) {
+            (true, true) => SAVE,
+            (false, true) => SAVE_AND_NOTE,
+            (_, false) => SAVE_AND_TELL,
+        };
+        let query = sqlx::query_scalar(statement)
             .bind(rows.iter().map(|row| row.aor).collect::<Vec<_>>())
             .bind(column(|row| row.expected))
             .bind(column(|row| row.version))
             .bind(column(|row| row.due_at))
             .bind(rows.iter().map(|row| row.bindings.as_str()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.watchers.as_str()).collect::<Vec<_>>());
-        if aors.is_empty() { query } else { query.bind(aors).bind(edges) }.fetch_all(c).await
+        if changes.is_empty() {
+            return if aors.is_empty() { query } else { query.bind(aors).bind(edges) }.fetch_all(c).await;
+        }
+        let column = |value: fn(&NewChange<'_>) -> i64| changes.iter().map(value).collect::<Vec<_>>();
+        let query = query
+            .bind(aors)
+            .bind(edges)
+            .bind(changes.iter().map(|it| it.aor).collect::<Vec<_>>())
+            .bind(column(|it| it.version))
+            .bind(column(|it| it.place))
+            .bind(column(|it| it.changed_at))
+            .bind(changes.iter().map(|it| it.event).collect::<Vec<_>>())
+            .bind(changes.iter().map(|it| it.binding.as_str()).collect::<Vec<_>>());
+        query.fetch_all(c).await
     }
 
     async fn sweep(c: &mut PgConnection, now: i64, limit: u32) -> Result<u64, sqlx::Error> {
@@ -224,7 +246,7 @@ const LOOKUP: &str = "SELECT wanted.place, location.version, location.bindings, 
     JOIN subscriber USING (username, realm)";
 
 macro_rules! save {
-    ($more:literal) => {
+    ($($more:expr),*) => {
         concat!(
             "WITH new AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) \
                 AS new (aor, expected, version, due_at, bindings, watchers)), \
@@ -236,21 +258,35 @@ macro_rules! save {
                 SELECT aor, version, due_at, bindings, watchers FROM new WHERE expected = 0 \
                 ON CONFLICT (aor) DO NOTHING RETURNING aor), \
             written AS (SELECT aor FROM updated UNION ALL SELECT aor FROM inserted)",
-            $more,
+            $($more,)*
             " SELECT aor FROM written"
         )
     };
 }
 
-const SAVE: &str = save!("");
+const SAVE: &str = save!();
 
-const SAVE_AND_NOTE: &str = save!(
-    ", pair AS (SELECT pair.aor, pair.edge FROM unnest($7::text[], $8::text[]) AS pair (aor, edge) \
-        JOIN written USING (aor)), \
-    forgotten AS (DELETE FROM location_edge USING (SELECT DISTINCT aor FROM pair) AS noted \
-        WHERE location_edge.aor = noted.aor AND NOT EXISTS (SELECT FROM pair \
-            WHERE pair.aor = location_edge.aor AND pair.edge = location_edge.edge)), \
-    noted AS (INSERT INTO location_edge (aor, edge) SELECT aor, edge FROM pair ON CONFLICT DO NOTHING)"
+macro_rules! note {
+    () => {
+        ", pair AS (SELECT pair.aor, pair.edge FROM unnest($7::text[], $8::text[]) AS pair (aor, edge) \
+            JOIN written USING (aor)), \
+        forgotten AS (DELETE FROM location_edge USING (SELECT DISTINCT aor FROM pair) AS noted \
+            WHERE location_edge.aor = noted.aor AND NOT EXISTS (SELECT FROM pair \
+                WHERE pair.aor = location_edge.aor AND pair.edge = location_edge.edge)), \
+        noted AS (INSERT INTO location_edge (aor, edge) SELECT aor, edge FROM pair ON CONFLICT DO NOTHING)"
+    };
+}
+
+const SAVE_AND_NOTE: &str = save!(note!());
+
+/// With the changes for the feed.
+const SAVE_AND_TELL: &str = save!(
+    note!(),
+    ", told AS (INSERT INTO location_change (aor, version, place, changed_at, event, binding) \
+        SELECT change.aor, change.version, change.place, change.changed_at, change.event, change.binding \
+        FROM unnest($9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[]) \
+            AS change (aor, version, place, changed_at, event, binding) JOIN written USING (aor) \
+        ON CONFLICT DO NOTHING)"
 );
 
 const SWEEP: &str = "WITH old AS (SELECT aor FROM location WHERE due_at <= $1 \

@@ -3,10 +3,13 @@
 use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 
+use crate::feed::{Change, Consumer, Sequenced};
 use crate::mariadb::{self, MariaDb};
 use crate::postgres::{self, Postgres};
 use crate::sqlite::Sqlite;
-use crate::{Credentials, Directory, Error, LocationStore, NodeStatus, Page, Save, Saved, Schema, User};
+use crate::{
+    ChangeFeed, Credentials, Directory, Error, LocationStore, NodeStatus, Page, Save, Saved, Schema, User,
+};
 
 /// A database with the schema of this version.
 #[derive(Debug)]
@@ -213,5 +216,43 @@ impl Directory for Database {
 
     async fn remove_domain(&self, name: &str) -> Result<bool, Error> {
         each!(self, store => store.remove_domain(name).await)
+    }
+}
+
+impl ChangeFeed for Database {
+    async fn sequence(&self, limit: u32) -> Result<Sequenced, Error> {
+        each!(self, store => store.sequence(limit).await)
+    }
+
+    async fn head(&self) -> Result<u64, Error> {
+        each!(self, store => store.head().await)
+    }
+
+    async fn stored_changes(&self, after: u64, limit: u32) -> Result<Vec<Change>, Error> {
+        each!(self, store => store.stored_changes(after, limit).await)
+    }
+
+    async fn trim(&self, until: UnixTime, limit: u32) -> Result<u64, Error> {
+        each!(self, store => store.trim(until, limit).await)
+    }
+
+    async fn begin(&self) -> Result<(), Error> {
+        each!(self, store => store.begin().await)
+    }
+
+    async fn interrupt(&self) -> Result<(), Error> {
+        each!(self, store => store.interrupt().await)
+    }
+
+    async fn consumers(&self) -> Result<Vec<Consumer>, Error> {
+        each!(self, store => store.consumers().await)
+    }
+
+    async fn put_consumer(&self, consumer: &Consumer) -> Result<(), Error> {
+        each!(self, store => store.put_consumer(consumer).await)
+    }
+
+    async fn remove_consumer(&self, name: &str) -> Result<bool, Error> {
+        each!(self, store => store.remove_consumer(name).await)
     }
 }

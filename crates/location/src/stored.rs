@@ -61,6 +61,16 @@ pub(crate) fn decode(text: &str) -> Result<Vec<Binding>, serde_json::Error> {
     Ok(stored.into_iter().map(Stored::into_binding).collect())
 }
 
+/// One binding as JSON text.
+pub(crate) fn encode_one(binding: &Binding) -> String {
+    serde_json::to_string(&Stored::of(binding)).expect("strings and numbers always have a JSON form")
+}
+
+/// The binding of JSON text.
+pub(crate) fn decode_one(text: &str) -> Result<Binding, serde_json::Error> {
+    Ok(serde_json::from_str::<Stored<'_>>(text)?.into_binding())
+}
+
 /// A [`Binding`] in JSON.
 #[derive(Serialize, Deserialize, Default)]
 #[serde(default)]
@@ -185,6 +195,7 @@ pub(crate) mod tests {
         let plain = Binding { q: 1000, instance: None, reg_id: None, path: vec![], ..binding("a", 1, 2) };
         let bindings = vec![binding("a", 1, 2), plain];
         assert_eq!(decode(&encode(&bindings)).unwrap(), bindings);
+        assert_eq!(decode_one(&encode_one(&bindings[0])).unwrap(), bindings[0]);
         assert_eq!(decode(&encode(&[])).unwrap(), []);
     }
 

@@ -54,6 +54,19 @@ impl Binding {
         BindingKey::of(&self.contact, self.instance.as_deref(), self.reg_id)
     }
 
+    /// True if both have the same [`key`](Self::key).
+    pub(crate) fn has_key_of(&self, other: &Self) -> bool {
+        match (self.flow(), other.flow()) {
+            (Some(own), Some(other)) => own == other,
+            (None, None) => self.contact == other.contact,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    fn flow(&self) -> Option<(&str, u32)> {
+        self.instance.as_deref().zip(self.reg_id)
+    }
+
     /// True if both are one contact to a watcher: the same URI, instance and flow.
     pub(crate) fn is_same_contact(&self, other: &Self) -> bool {
         self.contact == other.contact && self.instance == other.instance && self.reg_id == other.reg_id

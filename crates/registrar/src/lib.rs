@@ -17,6 +17,7 @@
 //! subscribe::apply  Record, Subscribe   → Outcome    the record with the subscription, and the first NOTIFY
 //! notify::follow    Record, Record      → News       what a REGISTER has to tell (RFC 3680 §4.7)
 //! expire::expire    Record, now         → Expiry     the record without what is over, and what that has to tell
+//! change::between   Record, Record      → BindingChange  every step from one to the other, for who follows from outside
 //! ```
 //!
 //! Every step takes all of its input as arguments: no clock, no store, no randomness. A refusal is a
@@ -27,6 +28,7 @@
 pub mod answer;
 pub mod apply;
 mod binding;
+pub mod change;
 pub mod expire;
 pub mod gruu;
 pub mod notify;

@@ -75,7 +75,7 @@ pub(crate) fn watcher(call_id: &str, at: UnixTime) -> Watcher {
 }
 
 pub(crate) fn save(user: &str, expected: u64, bindings: Vec<Binding>) -> Save {
-    Save { aor: aor(user), expected, record: Record { bindings, ..Record::default() } }
+    Save { aor: aor(user), expected, record: Record { bindings, ..Record::default() }, changes: Vec::new() }
 }
 
 /// Saves one record from version `expected` on and gives its new version.

@@ -5,40 +5,6 @@ use location::{Directory, LocationStore, SWEEP_GRACE, Save, Saved};
 use registrar::watcher::{ContactEvent, Notice};
 use registrar::{Record, UnixTime};
 
-/// One test function per store for each of these rules. Clustered databases are named by the environment.
-macro_rules! contract {
-    ($($rule:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test] async fn $rule() { super::$rule(&crate::common::memory()).await; })*
-        }
-        mod sqlite {
-            $(#[tokio::test] async fn $rule() {
-                let (store, _folder) = crate::common::sqlite().await;
-                super::$rule(&store).await;
-            })*
-        }
-        mod sqlite_in_memory {
-            $(#[tokio::test] async fn $rule() {
-                super::$rule(&location::Database::open("sqlite::memory:").await.unwrap()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test] async fn $rule() {
-                if let Some((_, store)) = crate::common::Cluster::new(crate::common::POSTGRES).await {
-                    super::$rule(&store).await;
-                }
-            })*
-        }
-        mod mariadb {
-            $(#[tokio::test] async fn $rule() {
-                if let Some((_, store)) = crate::common::Cluster::new(crate::common::MARIADB).await {
-                    super::$rule(&store).await;
-                }
-            })*
-        }
-    };
-}
-
 contract!(
     what_is_saved_is_loaded,
     a_batch_keeps_its_order,
@@ -174,7 +140,7 @@ async fn watchers_are_saved_and_loaded_with_the_bindings(store: &impl LocationSt
     let notice =
         Notice { event: ContactEvent::Refreshed, binding: binding("sip:\u{e9}@192.0.2.1", "edge", NOW) };
     record.watchers[1].notices.push(notice);
-    let mut save = Save { aor: aor("alice"), expected: 0, record };
+    let mut save = Save { aor: aor("alice"), expected: 0, record, changes: vec![] };
     for _ in 0..2 {
         let [Saved::Version(version)] = store.save(std::slice::from_ref(&save)).await.unwrap()[..] else {
             panic!("nobody else writes");
@@ -199,7 +165,7 @@ async fn only_what_has_long_been_empty_is_swept(store: &impl LocationStore) {
     assert_eq!(store.flows_of("edge", NOW, None, 10).await.unwrap().items, []);
     // Somebody who watches keeps the record.
     let watched = Record { watchers: vec![watcher("1", NOW)], ..Record::default() };
-    store.save(&[Save { aor: aor("bob"), expected: 0, record: watched }]).await.unwrap();
+    store.save(&[Save { aor: aor("bob"), expected: 0, record: watched, changes: vec![] }]).await.unwrap();
     assert_eq!(store.sweep(late, 10).await.unwrap(), 0);
 }
 
@@ -252,9 +218,12 @@ async fn what_is_over_is_due_until_it_is_taken_out(store: &impl LocationStore) {
 async fn a_watcher_that_is_over_or_has_news_makes_its_record_due(store: &impl LocationStore) {
     let mut record = Record { watchers: vec![watcher("1", NOW)], ..Record::default() };
     record.watchers[0].expires_at = NOW.after(60);
-    store.save(&[Save { aor: aor("alice"), expected: 0, record: record.clone() }]).await.unwrap();
+    store
+        .save(&[Save { aor: aor("alice"), expected: 0, record: record.clone(), changes: vec![] }])
+        .await
+        .unwrap();
     record.watchers[0].note(ContactEvent::Expired, &binding("sip:a@192.0.2.1", "edge", NOW));
-    store.save(&[Save { aor: aor("bob"), expected: 0, record }]).await.unwrap();
+    store.save(&[Save { aor: aor("bob"), expected: 0, record, changes: vec![] }]).await.unwrap();
     assert_eq!(due(store, NOW.after(4), 10).await, []);
     assert_eq!(due(store, NOW.after(5), 10).await, [aor("bob")], "RFC 3680 §4.10");
     assert_eq!(due(store, NOW.after(60), 10).await, [aor("bob"), aor("alice")]);
@@ -264,13 +233,13 @@ async fn removing_tells_the_watchers(store: &impl LocationStore) {
     let bindings = vec![binding("sip:a@192.0.2.1", "edge", NOW)];
     let record =
         Record { bindings: bindings.clone(), watchers: vec![watcher("1", NOW)], ..Record::default() };
-    store.save(&[Save { aor: aor("alice"), expected: 0, record }]).await.unwrap();
-    assert!(store.remove(&aor("alice")).await.unwrap());
+    store.save(&[Save { aor: aor("alice"), expected: 0, record, changes: vec![] }]).await.unwrap();
+    assert!(store.remove(&aor("alice"), None).await.unwrap());
     let left = loaded(store, "alice").await;
     let told = Notice { event: ContactEvent::Deactivated, binding: bindings[0].clone() };
     assert_eq!((left.bindings.len(), &left.watchers[0].notices), (0, &vec![told]));
     assert_eq!(due(store, NOW.after(5), 10).await, [aor("alice")]);
-    assert!(!store.remove(&aor("alice")).await.unwrap());
+    assert!(!store.remove(&aor("alice"), None).await.unwrap());
 }
 
 async fn a_version_never_comes_back(store: &impl LocationStore) {
@@ -344,12 +313,12 @@ async fn records_are_listed_in_pages(store: &impl LocationStore) {
 }
 
 async fn removing_keeps_the_version(store: &impl LocationStore) {
-    assert!(!store.remove(&aor("alice")).await.unwrap());
+    assert!(!store.remove(&aor("alice"), None).await.unwrap());
     let version = saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
-    assert!(store.remove(&aor("alice")).await.unwrap());
+    assert!(store.remove(&aor("alice"), None).await.unwrap());
     let left = loaded(store, "alice").await;
     assert!(left.version > version && left.bindings.is_empty());
-    assert!(!store.remove(&aor("alice")).await.unwrap());
+    assert!(!store.remove(&aor("alice"), None).await.unwrap());
 }
 
 async fn credentials_are_per_user_and_realm(store: &impl Directory) {
