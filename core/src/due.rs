@@ -36,7 +36,7 @@ impl Core {
             let Some(Expiry { record, news, expired }) = expire::expire(&record, &aor, unix) else {
                 continue;
             };
-            let save = Save { aor: aor.clone(), expected: record.version, record };
+            let save = Save { aor: aor.clone(), expected: record.version, record, changes: Vec::new() };
             let saving = Saving { aor, news, expired: expired as u64 };
             self.ask(Query::Save(save), Pending::Expire(Box::new(saving)));
         }

@@ -202,7 +202,8 @@ impl Core {
                 let count = record.watchers.len();
                 record.watchers.retain(|watcher| !watcher.is_same_dialog(&it.watcher));
                 if record.watchers.len() < count {
-                    let save = Save { aor: it.aor.clone(), expected: record.version, record };
+                    let save =
+                        Save { aor: it.aor.clone(), expected: record.version, record, changes: Vec::new() };
                     self.ask(Query::Save(save), Pending::Unsubscribe(Box::new(it)));
                 }
             }

@@ -147,6 +147,7 @@ impl Core {
                     aor: register.aor.clone(),
                     expected: record.version,
                     record: change.record.clone(),
+                    changes: Vec::new(),
                 };
                 register.saving = Some(change.record);
                 self.ask(Query::Save(save), Pending::Register(register));

@@ -143,7 +143,8 @@ impl Core {
         let record = it.outcome.as_mut().and_then(|outcome| outcome.record.take());
         match record {
             Some(record) => {
-                let save = Save { aor: it.aor.clone(), expected: record.version, record };
+                let save =
+                    Save { aor: it.aor.clone(), expected: record.version, record, changes: Vec::new() };
                 self.ask(Query::Save(save), Pending::Subscribe(it));
             }
             None => self.confirm(*it, now),

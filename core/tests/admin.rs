@@ -216,7 +216,7 @@ async fn contacts_are_shown_and_removed() {
     let host = Host::start("secret").await;
     let record = Record { bindings: vec![binding()], ..Record::default() };
     let aor = Aor::parse("alice@example.com").unwrap();
-    let save = Save { aor: aor.clone(), expected: 0, record };
+    let save = Save { aor: aor.clone(), expected: 0, record, changes: Vec::new() };
     host.database.save(&[save]).await.unwrap();
     let (status, shown) = host.ask("GET", "/v1/contacts/alice@example.com", "").await;
     assert_eq!(status, 200);

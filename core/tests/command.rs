@@ -256,7 +256,7 @@ fn register(host: &Host, aor: &str) {
     };
     let over = Binding { contact: "sip:alice@192.0.2.9".to_owned(), expires_at: now, ..binding.clone() };
     let record = Record { bindings: vec![binding, over], ..Record::default() };
-    let save = Save { aor: Aor::parse(aor).unwrap(), expected: 0, record };
+    let save = Save { aor: Aor::parse(aor).unwrap(), expected: 0, record, changes: Vec::new() };
     with_runtime(async {
         let database = Database::open(&host.database_url()).await.unwrap();
         database.save(&[save]).await.unwrap();

@@ -225,7 +225,12 @@ fn binding(number: usize, flow: &Flow, keys: &Keys) -> Save {
         written_by: "test".to_owned(),
     };
     let aor = Aor::parse(&format!("u{number}@{DOMAIN}")).expect("an address");
-    Save { aor, expected: 0, record: Record { bindings: vec![binding], ..Record::default() } }
+    Save {
+        aor,
+        expected: 0,
+        record: Record { bindings: vec![binding], ..Record::default() },
+        changes: Vec::new(),
+    }
 }
 
 fn number_of(variable: &str, default: usize) -> usize {

@@ -27,6 +27,6 @@ pub(super) async fn list(State(api): State<Arc<Api>>, path: Path<String>) -> Res
 /// `DELETE /v1/contacts/{address}`: no call reaches them until they register again.
 pub(super) async fn remove(State(api): State<Arc<Api>>, path: Path<String>) -> Result<StatusCode, Problem> {
     let aor = address(path)?;
-    api.database.remove(&aor).await.map_err(away)?;
+    api.database.remove(&aor, None).await.map_err(away)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -54,7 +54,7 @@ async fn list(aor: &Aor, json: bool, config: &Config) -> Result<String, Failure>
 
 async fn remove(aor: &Aor, config: &Config) -> Result<String, Failure> {
     let database = open(config).await?;
-    let had_some = database.remove(aor).await.map_err(store)?;
+    let had_some = database.remove(aor, None).await.map_err(store)?;
     database.close().await;
     if had_some { Ok(format!("removed the contacts of {}\n", shown(aor))) } else { Err(none(aor)) }
 }

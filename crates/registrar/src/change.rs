@@ -144,12 +144,12 @@ mod tests {
         let text = |contact: &str| contact.to_owned();
         assert_eq!(steps(&[], std::slice::from_ref(&first)), [(Registered, text("sip:a@192.0.2.1"))]);
         let longer = Binding { expires_at: NOW.after(7_200), cseq: 2, ..first.clone() };
-        let both = [first.clone(), longer.clone()];
+        let both = [first, longer.clone()];
         assert_eq!(steps(&both[..1], &both[1..]), [(Refreshed, text("sip:a@192.0.2.1"))]);
         for moved in [
             Binding { edge: "edge-b".to_owned(), ..longer.clone() },
             Binding { path: vec!["<sip:t@edge-b;lr>".to_owned()], ..longer.clone() },
-            Binding { contact: text("sip:a@192.0.2.2"), ..longer.clone() },
+            Binding { contact: text("sip:a@192.0.2.2"), ..longer },
         ] {
             let contact = moved.contact.clone();
             assert_eq!(steps(&both[1..], &[moved]), [(Moved, contact)], "RFC 5626 §6: the flow is the key");

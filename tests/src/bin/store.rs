@@ -215,7 +215,12 @@ fn save(n: u64, expected: u64, cseq: u32) -> Save {
         updated_at: now,
         written_by: "core-1".to_owned(),
     };
-    Save { aor: aor(n), expected, record: Record { bindings: vec![binding], ..Record::default() } }
+    Save {
+        aor: aor(n),
+        expected,
+        record: Record { bindings: vec![binding], ..Record::default() },
+        changes: Vec::new(),
+    }
 }
 
 /// User and system time of a process in ticks of 10 ms.

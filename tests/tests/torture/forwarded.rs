@@ -171,7 +171,7 @@ impl Village {
         let known = self.store.load(std::slice::from_ref(aor)).await.map_err(store)?;
         let expected = known.first().map_or(0, |record| record.version);
         let record = Record { bindings: vec![binding], ..Record::default() };
-        let save = Save { aor: aor.clone(), expected, record };
+        let save = Save { aor: aor.clone(), expected, record, changes: Vec::new() };
         match self.store.save(&[save]).await.map_err(store)?[..] {
             [Saved::Version(_)] => Ok(()),
             _ => Err(Problem::new("the store has another version")),

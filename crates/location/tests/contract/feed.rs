@@ -382,6 +382,21 @@ async fn follow<S: LocationStore + ChangeFeed>(
     }
 }
 
+/// One core that gives positions until nobody writes and none is left to give.
+async fn give<S: ChangeFeed>(store: Arc<S>, writing: Arc<AtomicUsize>, giving: Arc<AtomicUsize>, seed: u64) {
+    let mut dice = Dice(seed);
+    loop {
+        let is_last = writing.load(Ordering::SeqCst) == 0;
+        let limit = u32::try_from(1 + dice.roll(9)).unwrap();
+        let is_empty = store.sequence(limit).await.unwrap().count == 0;
+        if is_last && is_empty && store.sequence(1).await.unwrap().count == 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    giving.fetch_sub(1, Ordering::SeqCst);
+}
+
 /// Two cores that write and give positions at once; readers who are cut off, and one who comes late.
 async fn every_change_is_read_in_order<S: LocationStore + ChangeFeed>(stores: [Arc<S>; 2], seed: u64) {
     let first = begun(&*stores[0]).await;
@@ -398,20 +413,7 @@ async fn every_change_is_read_in_order<S: LocationStore + ChangeFeed>(stores: [A
         })
         .collect();
     for n in 0..2 {
-        let (store, writing, giving) = (core(n), Arc::clone(&writing), Arc::clone(&giving));
-        tokio::spawn(async move {
-            let mut dice = Dice(seed + 7 + n as u64);
-            loop {
-                let is_last = writing.load(Ordering::SeqCst) == 0;
-                let limit = u32::try_from(1 + dice.roll(9)).unwrap();
-                let is_empty = store.sequence(limit).await.unwrap().count == 0;
-                if is_last && is_empty && store.sequence(1).await.unwrap().count == 0 {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
-            giving.fetch_sub(1, Ordering::SeqCst);
-        });
+        tokio::spawn(give(core(n), Arc::clone(&writing), Arc::clone(&giving), seed + 7 + n as u64));
     }
     let early = tokio::spawn(follow(core(0), Some(first), Arc::clone(&giving), seed + 3));
     let late = {
