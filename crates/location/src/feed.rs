@@ -20,7 +20,7 @@ use registrar::UnixTime;
 use registrar::change::{BindingChange, BindingEvent};
 use sip::Aor;
 
-use crate::dialect::{NewRow, aor, bigint, unsigned};
+use crate::dialect::{NewRow, bigint, unsigned};
 use crate::{Error, stored};
 
 /// A change with its position.
@@ -161,7 +161,8 @@ pub(crate) fn change((position, key, version, at, event, binding): ChangeRow) ->
     let binding = stored::decode_one(&binding).map_err(|_| unreadable("its binding cannot be read"))?;
     let event = BindingEvent::parse(&event).ok_or_else(|| unreadable("its event is not known"))?;
     let change = BindingChange { event, at: UnixTime(unsigned(at)), binding };
-    Ok(Change { position: unsigned(position), aor: aor(&key)?, version: unsigned(version), change })
+    let aor = Aor::parse(&key).map_err(|_| unreadable("its address-of-record is none"))?;
+    Ok(Change { position: unsigned(position), aor, version: unsigned(version), change })
 }
 
 pub(crate) fn consumer((name, position, at): ConsumerRow) -> Consumer {
