@@ -35,7 +35,8 @@ node::settings! {
         link_cert: Option<PathBuf> = None => "as above",
         /// PEM file with the private key of the certificate.
         link_key: Option<PathBuf> = None => "as above",
-        /// Keys of the flow tokens, the same on all edges: `current[,previous]`, base64 of at least 32 bytes each.
+        /// Keys of the flow tokens, the same on all edges: `current[,previous]`, base64 of at least 32 bytes each. SIGHUP reads
+        /// them again from a file.
         flow_keys: Secret = Secret::default() => "random, with a warning: flows do not survive a restart",
         /// PEM files with the certificates of `tls:` and `wss:`, each with its chain. The name that the UA asks for chooses;
         /// the first is for all others. SIGHUP reads them again.

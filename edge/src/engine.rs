@@ -16,6 +16,7 @@ use proxy::{branch, record_route, route, stateless, validate};
 use sip::{Message, Method, Reject, Request, Response, StatusCode, via};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use transport::Flow;
+use transport::token::Keys;
 
 use crate::access::{self, Token};
 use crate::context::{Context, Core};
@@ -68,6 +69,8 @@ pub enum Input {
     NotSent(Bytes),
     /// The answer to [`Output::Egress`].
     Egress(egress::Answer),
+    /// Tokens are made with these keys from now on.
+    Keys(Box<Keys>),
     /// Asks for [`Output::Report`].
     Report,
 }
@@ -464,6 +467,7 @@ impl node::Engine for Edge {
             Input::CoreDrains(core) => _ = self.cores.remove(&core),
             Input::Egress(answer) => self.on_egress(answer, now),
             Input::NotSent(bytes) => self.layer.not_sent(&bytes, now),
+            Input::Keys(keys) => self.settings.keys = *keys,
             Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),
         }
         self.pump(now);

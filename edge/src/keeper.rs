@@ -21,6 +21,7 @@ use transaction::Ids;
 use transport::Flow;
 use transport::ping::Wheel;
 use transport::pong::PingId;
+use transport::token::Keys;
 
 use crate::health;
 use crate::news::{News, What};
@@ -52,6 +53,8 @@ pub enum Input {
     CoreDown(PeerId),
     /// A core says which flows this edge had.
     Flows(PeerId, Flows),
+    /// Tokens are made with these keys from now on.
+    Keys(Box<Keys>),
     /// Asks for [`Output::Report`].
     Report,
 }
@@ -234,6 +237,7 @@ impl node::Engine for Keeper {
             Input::CoreUp(core) => self.on_core_up(core, now),
             Input::CoreDown(core) => self.on_core_down(core, now),
             Input::Flows(core, flows) => self.on_flows(core, &flows, now),
+            Input::Keys(keys) => self.settings.keys = *keys,
             Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),
         }
     }

@@ -24,6 +24,7 @@ mod probe;
 mod recovery;
 pub mod registered;
 pub mod registration;
+mod reload;
 mod serve;
 pub mod settings;
 mod silence;

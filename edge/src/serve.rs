@@ -10,15 +10,15 @@ use node::config::ConfigError;
 use node::exit::Failure;
 use node::metrics::Registry;
 use node::shard::{self, Inbox};
-use node::shutdown::{self, Reloads, Shutdown};
+use node::shutdown::{self, Shutdown};
 use node::{clock, runtime};
 use proto::Hello;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 use transaction::Timers;
+use transport::Transport;
 use transport::resolve::{Families, Resolver};
 use transport::token::Keys;
-use transport::{CertificatePart, Transport};
 
 use crate::config::{Config, PREFIX};
 use crate::driver::{Driver, KeeperDriver};
@@ -26,6 +26,7 @@ use crate::engine::{Edge, Input};
 use crate::events::Intake;
 use crate::keeper::{self, Keeper};
 use crate::metrics::{self, Meter};
+use crate::reload::{Reload, variable_of};
 use crate::settings::Settings;
 
 /// How often the engines report what they counted.
@@ -81,7 +82,8 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let hands = (transport.clone(), links.clone());
     shards.push(keep(engine, config.silence(), &intake, kept, hands, shutdown.clone()));
     tokio::spawn(report(intake.inboxes.clone(), keeper));
-    tokio::spawn(reload(reloads, transport.clone(), shutdown.clone()));
+    let (flow_keys, intake) = (config.flow_keys.clone(), Arc::clone(&intake));
+    tokio::spawn(Reload { transport: transport.clone(), intake, flow_keys }.run(reloads, shutdown.clone()));
     tracing::info!(edge = config.name, admin = %admin.address(), "edge is up");
 
     let stopped = shutdown.clone();
@@ -175,30 +177,6 @@ fn in_setting(error: transport::Error) -> ConfigError {
         transport::Error::Certificate(error) => variable_of(error.part),
     };
     ConfigError::new(format!("{PREFIX}{variable}"), error)
-}
-
-const fn variable_of(part: CertificatePart) -> &'static str {
-    match part {
-        CertificatePart::Certificate => "TLS_CERT",
-        CertificatePart::Key => "TLS_KEY",
-    }
-}
-
-/// Reads the certificates again whenever the process is asked to.
-async fn reload(mut reloads: Reloads, transport: Transport, shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            () = reloads.next() => {}
-            () = shutdown.stopped() => return,
-        }
-        match transport.reload_certificates() {
-            Ok(()) => tracing::info!("certificates are read again"),
-            Err(error) => {
-                let variable = variable_of(error.part);
-                tracing::error!("{PREFIX}{variable}: {error}; the old certificates stay in use");
-            }
-        }
-    }
 }
 
 fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Links, Failure> {

@@ -11,7 +11,7 @@ use transport::{Flow, Listen, Protocol};
 use crate::network::Network;
 use crate::registration::KeepAlive;
 
-/// Identity and policy of one edge, fixed while it runs.
+/// Identity and policy of one edge, fixed while it runs but for the keys.
 #[derive(Debug)]
 pub struct Settings {
     /// Unique name of the edge; the sent-by of its Via on links.

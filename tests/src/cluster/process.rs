@@ -44,6 +44,8 @@ pub struct Sockets {
     pub ws: SocketAddr,
 }
 
+/// How long a node may take to read again what has changed.
+const RELOAD: Duration = Duration::from_secs(5);
 /// How much of a log is shown when something went wrong.
 const TAIL: usize = 30;
 
@@ -135,11 +137,27 @@ impl Node {
         self.ended(limit).await
     }
 
+    /// Asks the process to read again what it can (SIGHUP), and waits until its log has these words once more.
+    ///
+    /// # Errors
+    ///
+    /// It does not say so.
+    pub async fn reload(&self, words: &str) -> Result<(), Problem> {
+        let known = self.log().len() as u64;
+        self.signal(Signal::SIGHUP)?;
+        let said = async || self.log_since(known).is_ok_and(|log| log.contains(words)).then_some(());
+        poll(RELOAD, said).await.ok_or_else(|| self.problem(&format!("does not say {words:?}")))
+    }
+
     pub(super) fn terminate(&self) -> Result<(), Problem> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Problem> {
         // A child that has not been waited for keeps its number, so nobody else is hit.
         let Some(id) = self.child.as_ref().and_then(Child::id) else { return Ok(()) };
         let id = i32::try_from(id).map_err(|_| Problem::new("a process number out of range"))?;
-        signal::kill(Pid::from_raw(id), Signal::SIGTERM).map_err(|error| Problem::new(error.to_string()))
+        signal::kill(Pid::from_raw(id), signal).map_err(|error| Problem::new(error.to_string()))
     }
 
     pub(super) async fn ended(&mut self, limit: Duration) -> Result<(), Problem> {

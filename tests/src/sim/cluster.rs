@@ -16,6 +16,7 @@ use node::Engine as _;
 use registrar::{Policy, UnixTime};
 use sip::Aor;
 use transaction::Timers;
+use transport::token::Keys;
 use transport::{Flow, Listen, Protocol};
 
 use super::links::{Frame, Link};
@@ -164,6 +165,14 @@ impl Sim {
             self.oracle.mended(self.now);
             self.start_edge(edge);
         }
+    }
+
+    /// An edge is given other flow keys while it runs, and so is every edge that starts later.
+    pub fn change_keys(&mut self, edge: usize, keys: &Keys) {
+        self.log.note(self.now, format!("EP{} has new keys", edge + 1));
+        self.keys = keys.clone();
+        let boxed = || Box::new(keys.clone());
+        self.tell_both(edge, edge_engine::Input::Keys(boxed()), keeper::Input::Keys(boxed()));
     }
 
     /// Kills a core (-9): its transactions and questions are gone.

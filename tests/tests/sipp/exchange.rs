@@ -37,10 +37,16 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) async fn start() -> Result<Self, Problem> {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// With more settings.
+    pub(crate) async fn start_with(more: Vec<(String, String)>) -> Result<Self, Problem> {
         // SIPp before 3.7 gives up when it sees SHA-256, even with MD5 beside it.
         // Between two loads nobody is at the phones' ports, and a scenario counts a ping as a call that went wrong.
         let settings = [("CORE_AUTH_ALGORITHMS", "MD5"), ("EDGE_NAT_PING", "off")];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let mut settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        settings.extend(more);
         let plan = Plan { settings, ..Plan::default() };
         let cluster = Cluster::start(&plan, &Binaries::find()?).await?;
         let users: Vec<String> = names("w").chain(names("e")).chain(["fork".to_owned()]).collect();

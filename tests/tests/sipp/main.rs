@@ -6,3 +6,4 @@
 mod calls;
 mod dialogs;
 mod exchange;
+mod keys;
