@@ -25,6 +25,7 @@ pub mod domains;
 pub mod import;
 pub mod migrate;
 pub mod password;
+mod subscribers;
 pub mod users;
 
 /// What `core-registrar` can be asked to do.

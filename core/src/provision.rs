@@ -21,6 +21,13 @@ impl Proof {
         Self { password: Some(password.into()), ..Self::default() }
     }
 
+    /// What a row of a table holds that may have both: the HA1 is what the other system went by, and counts.
+    pub fn of_row(password: Option<String>, ha1_md5: Option<String>, ha1_sha256: Option<String>) -> Self {
+        let [ha1_md5, ha1_sha256] = [ha1_md5, ha1_sha256].map(|ha1| ha1.filter(|ha1| !ha1.trim().is_empty()));
+        let password = password.filter(|_| ha1_md5.is_none() && ha1_sha256.is_none());
+        Self { password, ha1_md5, ha1_sha256 }
+    }
+
     /// What is stored for the user of this address. The realm is the domain, as the challenge says it.
     ///
     /// # Errors

@@ -105,15 +105,11 @@ impl Columns {
             None => name.trim().to_owned(),
         };
         let aor = Aor::parse(&address).map_err(|_| SHAPE)?;
-        let ha1_md5 = field(self.ha1).filter(|ha1| !ha1.is_empty());
-        let ha1_sha256 = field(self.ha1_sha256).filter(|ha1| !ha1.is_empty());
         let password = field(self.password);
         if self.count.is_some() && password.is_none() {
             return Err(SHAPE.to_owned());
         }
-        // Such tables may hold both: the HA1 is what the other system went by.
-        let password = password.filter(|_| ha1_md5.is_none() && ha1_sha256.is_none());
-        Ok((aor, Proof { password, ha1_md5, ha1_sha256 }))
+        Ok((aor, Proof::of_row(password, field(self.ha1), field(self.ha1_sha256))))
     }
 }
 

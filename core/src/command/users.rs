@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use location::{Database, Directory, User};
+use location::{Database, Directory, Table, User};
 use node::exit::Failure;
 use sip::Aor;
 
 use super::password::PasswordSource;
-use super::{address, import, open, shown, store};
+use super::{address, import, open, shown, store, subscribers};
 use crate::Config;
 use crate::domains::Served;
 use crate::provision::Proof;
@@ -46,11 +46,18 @@ pub enum UserCommand {
         domain: Option<String>,
     },
     /// Add users, or change their passwords, from CSV (RFC 4180): lines `NAME@DOMAIN,PASSWORD`, or whatever columns a first
-    /// line names: `username`, `domain`, `password`, `ha1`, `ha1_sha256`.
+    /// line names: `username`, `domain`, `password`, `ha1`, `ha1_sha256`. Or straight from the database of another proxy.
     Import {
         /// The file, or `-` for standard input.
-        #[arg(value_name = "FILE|-")]
-        file: String,
+        #[arg(value_name = "FILE|-", required_unless_present = "from", conflicts_with_all = ["from", "table"])]
+        file: Option<String>,
+        /// The database of a Kamailio, an OpenSIPS or another Signalbox: `mysql://…`, `postgres://…`, `sqlite:PATH`; `-` reads the URL from
+        /// standard input, so that its password is not seen in the list of processes.
+        #[arg(long, value_name = "URL|-")]
+        from: Option<String>,
+        /// Its table of subscribers.
+        #[arg(long, requires = "from", default_value = "subscriber")]
+        table: Table,
     },
 }
 
@@ -68,7 +75,8 @@ pub(super) async fn run(command: UserCommand, config: &Config) -> Result<String,
         }
         UserCommand::Remove { user } => remove(&address(&user)?, config).await,
         UserCommand::List { domain } => list(domain.as_deref(), config).await,
-        UserCommand::Import { file } => import::run(&file, config).await,
+        UserCommand::Import { from: Some(url), table, .. } => subscribers::run(&url, &table, config).await,
+        UserCommand::Import { file, .. } => import::run(file.as_deref().unwrap_or("-"), config).await,
     }
 }
 

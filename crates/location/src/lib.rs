@@ -41,6 +41,7 @@ mod schema;
 mod sql;
 mod sqlite;
 mod stored;
+mod subscribers;
 
 pub use batch::{Full, Handle, Limits, Operation, Service};
 pub use error::Error;
@@ -50,6 +51,7 @@ pub use memory::Memory;
 pub use schema::Schema;
 pub use sql::Database;
 pub use stored::{SWEEP_GRACE, next_version};
+pub use subscribers::{Subscriber, Subscribers, Table};
 
 /// What an engine asks.
 #[derive(Debug, Clone, PartialEq, Eq)]

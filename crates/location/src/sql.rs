@@ -117,7 +117,7 @@ impl Database {
 }
 
 /// URLs by what they name.
-enum Urls<'a> {
+pub(crate) enum Urls<'a> {
     /// A path may hold commas.
     Sqlite(&'a str),
     Postgres(Vec<&'a str>),
@@ -125,7 +125,7 @@ enum Urls<'a> {
 }
 
 impl<'a> Urls<'a> {
-    fn of(text: &'a str) -> Result<Self, Error> {
+    pub(crate) fn of(text: &'a str) -> Result<Self, Error> {
         if text.starts_with("sqlite:") {
             return Ok(Self::Sqlite(text));
         }
