@@ -21,6 +21,9 @@ const UNAVAILABLE: StatusCode = StatusCode::new(480);
 /// What the cores' mark for requests that leave begins with. No flow token does: its alphabet has no dot.
 pub const MARK: &str = "out.";
 
+/// What our Route entries for next hops begin with, before the token.
+pub const INSIDE: &str = "in.";
+
 /// What our own Route entry says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Token {
@@ -85,7 +88,8 @@ fn has_genuine_route(headers: &Headers, settings: &Settings) -> Result<bool, Rej
 }
 
 fn is_minted(uri: &Uri<'_>, settings: &Settings) -> bool {
-    uri.user.is_some_and(|token| settings.keys.verify(token.as_bytes()).is_ok())
+    let token = uri.user.map(|user| user.strip_prefix(INSIDE).unwrap_or(user));
+    token.is_some_and(|token| settings.keys.verify(token.as_bytes()).is_ok())
 }
 
 /// What the user part of our own Route entry means. `None`: the entry has no user part, so it names the
@@ -117,7 +121,11 @@ pub fn check_sips(request: &Request, flow: &Flow) -> Result<(), Reject> {
     if request.request_uri()?.scheme != Scheme::Sips || flow.protocol.is_secure() {
         return Ok(());
     }
-    Err(Reject::new(UNAVAILABLE).with(Name::Warning, "380 signalbox \"SIPS Not Allowed\""))
+    Err(no_sips())
+}
+
+pub(crate) fn no_sips() -> Reject {
+    Reject::new(UNAVAILABLE).with(Name::Warning, "380 signalbox \"SIPS Not Allowed\"")
 }
 
 /// The Record-Route value that brings in-dialog requests back to `flow` (RFC 5626 §5.3.2). The transport is the

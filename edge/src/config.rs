@@ -12,6 +12,7 @@ use transport::{CertificateFiles, Listen, Roots};
 
 use crate::keeper::Pings;
 use crate::network::Network;
+use crate::next_hop::{CoreAddress, NextHop};
 use crate::ping::NatPing;
 use crate::registration::KeepAlive;
 
@@ -27,8 +28,11 @@ node::settings! {
         listen: Vec<Socket> = vec![socket("udp:0.0.0.0:5060"), socket("tcp:0.0.0.0:5060")],
         /// Public `host` or `host:port` put into Path, Record-Route and Via.
         advertise: Option<String> = None => "derived from the socket",
-        /// Cores to link with, `host:port`; names are looked up again and again.
-        cores: Vec<CoreAddress> = vec![CoreAddress("127.0.0.1:7443".to_owned())],
+        /// Cores to link with, `host:port`; names are looked up again and again. Or registrars of others:
+        /// `sip:host:port;transport=tcp`, with Path.
+        cores: Vec<CoreAddress> = vec![CoreAddress::Core("127.0.0.1:7443".to_owned())],
+        /// `host` or `host:port` of this edge for the registrars of others, in Path, Record-Route and Via.
+        inside: Option<String> = None => "derived from the socket",
         /// PEM file with the certificates of the cluster CA.
         link_ca: Option<PathBuf> = None => "development certificates, loopback only",
         /// PEM file with this node's certificate.
@@ -120,8 +124,14 @@ impl Config {
         if self.listen.is_empty() {
             return wrong("LISTEN", "at least one socket is needed");
         }
+        if self.inside.as_deref().is_some_and(|text| !is_host_port(text)) {
+            return wrong("INSIDE", "a host or host:port is expected");
+        }
         if self.cores.is_empty() {
             return wrong("CORES", "at least one core is needed");
+        }
+        if !self.next_hops().is_empty() && !self.links().is_empty() {
+            return wrong("CORES", "cores and SIP next hops cannot be mixed");
         }
         if !self.flow_keys.is_empty() {
             self.keys([0; 32])?;
@@ -136,6 +146,28 @@ impl Config {
             return wrong("FLOW_TIMER", "EDGE_IDLE_TIMEOUT has to be longer");
         }
         self.check_certificates()
+    }
+
+    /// The cores to link with.
+    pub fn links(&self) -> Vec<String> {
+        let cores = self.cores.iter();
+        cores
+            .filter_map(|core| match core {
+                CoreAddress::Core(address) => Some(address.clone()),
+                CoreAddress::NextHop(_) => None,
+            })
+            .collect()
+    }
+
+    /// The registrars of others, instead of cores.
+    pub fn next_hops(&self) -> Vec<NextHop> {
+        let cores = self.cores.iter();
+        cores
+            .filter_map(|core| match core {
+                CoreAddress::NextHop(next_hop) => Some(next_hop.clone()),
+                CoreAddress::Core(_) => None,
+            })
+            .collect()
     }
 
     /// A secure listener needs certificates, and each of them its key.
@@ -187,30 +219,6 @@ impl Config {
     }
 }
 
-/// A core's address as the link dials it: `host:port`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CoreAddress(pub String);
-
-impl FromStr for CoreAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.starts_with("sip:") || text.starts_with("sips:") {
-            return Err(format!("`{text}`: SIP next hops are not supported by this version, use host:port"));
-        }
-        if is_host_port(text) && text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(format!("`{text}` is not host:port"))
-    }
-}
-
-impl fmt::Display for CoreAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A socket towards the user agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Socket(pub Listen);
@@ -237,7 +245,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// `hostport`: an IPv6 address stands in brackets.
-fn is_host_port(text: &str) -> bool {
+pub(crate) fn is_host_port(text: &str) -> bool {
     if text.starts_with('[') {
         let Some((host, port)) = text.rsplit_once(']') else { return false };
         let inner = host.trim_start_matches('[');

@@ -16,7 +16,7 @@ pub struct Counters {
     pub stray_responses: u64,
     /// ACKs without a way.
     pub dropped_acks: u64,
-    /// Requests sent once more because their core died.
+    /// Requests sent once more because their core died or their next hop failed.
     pub retried: u64,
     /// Requests sent outside.
     pub egress: u64,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Links, PeerId, SendError};
+use node::admin::Condition;
 use node::shard::Inbox;
 use proto::{Sip, Source, frame::Kind};
 use sip::{Summary, parse};
@@ -19,12 +20,15 @@ use crate::metrics::Meter;
 /// What one shard does with its outputs.
 pub(crate) struct Driver {
     pub(crate) transport: Transport,
-    pub(crate) links: Links,
+    /// None where there are next hops instead of cores.
+    pub(crate) links: Option<Links>,
     /// None when the system knows no name server.
     pub(crate) resolver: Option<Resolver>,
     pub(crate) inbox: Inbox<Input>,
     pub(crate) keeper: Inbox<keeper::Input>,
     pub(crate) meter: Arc<Meter>,
+    /// Holds while somebody takes requests.
+    pub(crate) linked: Condition,
     pub(crate) shard: usize,
 }
 
@@ -37,6 +41,7 @@ impl node::shard::Driver<Output> for Driver {
             Output::Egress(ask) => self.egress(ask),
             // A hint: with a full inbox the wheel notices later.
             Output::Silent(flow) => _ = self.keeper.try_send(keeper::Input::Silent(flow)),
+            Output::NextHops(living) => self.next_hops(living),
             Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
         }
     }
@@ -49,7 +54,7 @@ impl node::shard::Driver<Output> for Driver {
 /// What the keeper of flows does with its outputs.
 pub(crate) struct KeeperDriver {
     pub(crate) transport: Transport,
-    pub(crate) links: Links,
+    pub(crate) links: Option<Links>,
     pub(crate) inbox: Inbox<keeper::Input>,
     pub(crate) shards: Vec<Inbox<Input>>,
     pub(crate) meter: Arc<Meter>,
@@ -63,15 +68,12 @@ impl node::shard::Driver<keeper::Output> for KeeperDriver {
             keeper::Output::Ping { flow, bytes } => self.ping(flow, bytes),
             keeper::Output::ToCore(core, frame) => {
                 // A hint, or a question that is asked again.
-                if self.links.send(core, 0, frame).is_err() {
+                if self.links.as_ref().is_none_or(|links| links.send(core, 0, frame).is_err()) {
                     self.meter.unsent_to_core.inc();
                 }
             }
-            keeper::Output::Lost(flow) => {
-                for shard in &self.shards {
-                    shard.deliver(Input::FlowSilent(flow));
-                }
-            }
+            keeper::Output::Lost(flow) => self.tell(|| Input::FlowSilent(flow)),
+            keeper::Output::Back(flow) => self.tell(|| Input::FlowBack(flow)),
             keeper::Output::Supervise(flow) => self.transport.supervise(&flow, self.silence),
             keeper::Output::Report(counters) => self.meter.keeper.publish(0, *counters),
         }
@@ -83,6 +85,12 @@ impl node::shard::Driver<keeper::Output> for KeeperDriver {
 }
 
 impl KeeperDriver {
+    fn tell(&self, input: impl Fn() -> Input) {
+        for shard in &self.shards {
+            shard.deliver(input());
+        }
+    }
+
     fn ping(&self, flow: Flow, bytes: Bytes) {
         match self.transport.send(&flow, bytes) {
             Ok(()) => {}
@@ -96,6 +104,21 @@ impl KeeperDriver {
 }
 
 impl Driver {
+    /// Every shard watches the same servers; one of them speaks for all.
+    fn next_hops(&self, living: usize) {
+        if self.shard != 0 {
+            return;
+        }
+        self.meter.next_hops.set(i64::try_from(living).unwrap_or(i64::MAX));
+        if living > 0 {
+            tracing::info!(living, "next hops that live");
+            self.linked.ready();
+        } else {
+            tracing::warn!("no next hop lives");
+            self.linked.unready("no next hop lives");
+        }
+    }
+
     fn to_ua(&self, flow: Flow, bytes: Bytes) {
         trace(&bytes, || flow.remote.to_string());
         let Err(error) = self.transport.send(&flow, bytes.clone()) else { return };
@@ -144,7 +167,8 @@ impl Driver {
             received_at: if source.is_some() { node::clock::unix_millis() } else { 0 },
             ..Sip::default()
         };
-        match self.links.send(core, lane, Kind::Sip(frame)) {
+        let Some(links) = &self.links else { return };
+        match links.send(core, lane, Kind::Sip(frame)) {
             Ok(()) => {}
             // The loss of the link comes as an event of its own.
             Err(SendError::Down) => {
@@ -159,7 +183,7 @@ impl Driver {
     }
 
     fn core_name(&self, core: PeerId) -> String {
-        let peers = self.links.peers();
+        let peers = self.links.as_ref().map(Links::peers).unwrap_or_default();
         peers.into_iter().find(|info| info.peer == core).map_or_else(String::new, |info| info.name)
     }
 }

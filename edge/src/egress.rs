@@ -14,6 +14,7 @@
 //! caller waits for: a target that has said nothing for [`PATIENCE`] is passed over while another is left. It is not given up: if it
 //! answers after all, that counts (its branch is an orphan, see [`ResponseContext::orphan`]). Each attempt has a branch of its own.
 
+mod ack;
 mod failed;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +32,7 @@ use transport::{Flow, Protocol};
 use crate::context::Context;
 use crate::engine::{Edge, Output};
 use crate::hop::Hop;
+use ack::Ack;
 use failed::Failed;
 
 /// Names one question.
@@ -76,7 +78,7 @@ pub(crate) struct Exits {
 
 /// What goes on when a question is answered.
 #[derive(Debug)]
-enum Waiting {
+pub(crate) enum Waiting {
     /// The targets of a request.
     Targets(ServerId),
     /// The flow for a branch of it.
@@ -85,21 +87,25 @@ enum Waiting {
     AckTargets(Ack),
     /// The flow for it; further targets.
     AckFlow { ack: Ack, ways: VecDeque<Target> },
+    /// The servers of a next hop, by its place.
+    NextHop(usize),
+    /// A flow to one of them.
+    Server(Target),
 }
 
-/// An ACK to a 2xx on its way: the copy, and what its branch is made of.
-#[derive(Debug)]
-struct Ack {
-    copy: Request,
-    token: String,
-    loop_hash: u64,
+/// Where a request leaves to, which decides what its copies bear.
+#[derive(Debug, Clone)]
+pub(crate) enum Exit {
+    /// To somebody outside. The mark is the user part of the element by which the cores know the dialog again.
+    Outside(Bytes),
+    /// To a next hop, from the UA on this flow.
+    NextHop(Flow),
 }
 
 /// What a context knows when its request leaves.
 #[derive(Debug)]
 pub(crate) struct Leaving {
-    /// User part of the element by which the cores know the dialog again.
-    mark: Bytes,
+    exit: Exit,
     /// Targets that were not tried, the next first.
     ways: VecDeque<Target>,
     attempt: Option<Attempt>,
@@ -133,7 +139,7 @@ impl Exits {
         self.waiting.is_empty()
     }
 
-    fn wait(&mut self, waiting: Waiting) -> Ticket {
+    pub(crate) fn wait(&mut self, waiting: Waiting) -> Ticket {
         self.last += 1;
         self.waiting.insert(self.last, waiting);
         self.last
@@ -141,6 +147,10 @@ impl Exits {
 }
 
 impl Leaving {
+    pub(crate) fn new(exit: Exit, ways: VecDeque<Target>) -> Self {
+        Self { exit, ways, attempt: None }
+    }
+
     /// When the target in hand is passed over.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.attempt.as_ref().and_then(|attempt| attempt.patience)
@@ -182,7 +192,7 @@ impl Edge {
             clients: Vec::new(),
             answered: false,
             cancelled: false,
-            leaving: Some(Box::new(Leaving { mark, ways: VecDeque::new(), attempt: None })),
+            leaving: Some(Box::new(Leaving::new(Exit::Outside(mark), VecDeque::new()))),
         };
         self.contexts.insert(id, context);
         self.counters.egress += 1;
@@ -203,7 +213,8 @@ impl Edge {
                     let ways = self.ways(found, &ack.copy, now).unwrap_or_default();
                     self.try_ack(ack, ways);
                 }
-                Some(Waiting::Flow { .. } | Waiting::AckFlow { .. }) | None => {}
+                Some(Waiting::NextHop(place)) => self.on_next_hop(place, found, now),
+                Some(Waiting::Flow { .. } | Waiting::AckFlow { .. } | Waiting::Server(_)) | None => {}
             },
             Answer::Flow(ticket, flow) => match self.exits.waiting.remove(&ticket) {
                 Some(Waiting::Flow { id, branch, request }) => {
@@ -213,7 +224,8 @@ impl Edge {
                     Some(flow) => self.send_ack(ack, flow),
                     None => self.try_ack(ack, ways),
                 },
-                Some(Waiting::Targets(_) | Waiting::AckTargets(_)) | None => {}
+                Some(Waiting::Server(target)) => self.on_next_hop_reached(&target, flow, now),
+                Some(Waiting::Targets(_) | Waiting::AckTargets(_) | Waiting::NextHop(_)) | None => {}
             },
         }
     }
@@ -234,7 +246,7 @@ impl Edge {
         });
     }
 
-    /// The targets that may be tried, those that have failed lately at the end.
+    /// The targets that may be tried.
     fn ways(
         &self,
         found: Result<Vec<Target>, Unresolved>,
@@ -256,6 +268,11 @@ impl Edge {
         if usable.is_empty() {
             return Err(status(503).because("No Socket For The Target"));
         }
+        Ok(self.in_turn(usable, request, now))
+    }
+
+    /// The order in which targets are tried, those that have failed lately at the end.
+    pub(crate) fn in_turn(&self, targets: Vec<Target>, request: &Request, now: Instant) -> VecDeque<Target> {
         let is_large = request.encode().len() + ADDED > LARGEST_DATAGRAM;
         let transports = |target: Target| {
             // §18.1.1: "MUST be sent using an RFC 2914 congestion controlled transport protocol, such as TCP", and when there is none
@@ -264,24 +281,31 @@ impl Edge {
                 .then(|| Target { protocol: Protocol::Tcp, ..target.clone() });
             stream.into_iter().chain([target])
         };
-        let all = self.exits.failed.last(usable.into_iter().flat_map(transports).collect(), now);
-        Ok(all.into_iter().take(MOST_ATTEMPTS).collect())
+        let all = self.exits.failed.last(targets.into_iter().flat_map(transports).collect(), now);
+        all.into_iter().take(MOST_ATTEMPTS).collect()
     }
 
     /// A branch begins: a flow for its copy.
     pub(crate) fn depart(&mut self, id: ServerId, branch: BranchId, request: Request, now: Instant) {
-        let leaving = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut());
-        let Some(target) = leaving.and_then(|leaving| leaving.ways.pop_front()) else {
+        let mut leaving = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut());
+        let target = leaving.as_mut().and_then(|leaving| leaving.ways.pop_front());
+        let (Some(leaving), Some(target)) = (leaving, target) else {
             return self.step(id, now, |context, now, out| {
                 context.response.on_failure(branch, Failure::Transport, now, out);
             });
         };
-        let ticket = self.exits.wait(Waiting::Flow { id, branch, request });
-        self.out.push_back(Output::Egress(Ask::Reach { ticket, target: target.clone() }));
-        let attempt = Attempt { branch, target, ticket, heard: false, patience: None };
-        if let Some(leaving) = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut()) {
-            leaving.attempt = Some(attempt);
+        let attempt = Attempt { branch, target: target.clone(), ticket: 0, heard: false, patience: None };
+        leaving.attempt = Some(attempt);
+        if let Some(flow) = self.next_hops.flow_to(&target) {
+            return self.on_flow(id, branch, request, Some(flow), now);
         }
+        let ticket = self.exits.wait(Waiting::Flow { id, branch, request });
+        if let Some(leaving) = self.contexts.get_mut(&id).and_then(|context| context.leaving.as_mut())
+            && let Some(attempt) = leaving.is_trying(branch)
+        {
+            attempt.ticket = ticket;
+        }
+        self.out.push_back(Output::Egress(Ask::Reach { ticket, target }));
     }
 
     fn on_flow(
@@ -301,12 +325,12 @@ impl Edge {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let Some(leaving) = &mut context.leaving else { return };
         let has_more = !leaving.ways.is_empty();
-        let mark = leaving.mark.clone();
+        let exit = leaving.exit.clone();
         if let Some(attempt) = leaving.is_trying(branch) {
             attempt.patience = has_more.then(|| now + PATIENCE);
         }
         let (token, loop_hash) = (context.branch_token(), context.loop_hash);
-        let Some(request) = self.outfit(request, Some(&mark), &flow, &token, loop_hash) else {
+        let Some(request) = self.outfit(request, &exit, &flow, &token, loop_hash) else {
             return self.step(id, now, |context, now, out| {
                 context.response.on_failure(branch, Failure::Transport, now, out);
             });
@@ -319,18 +343,31 @@ impl Edge {
         self.arm(id);
     }
 
-    /// §16.6 steps 4, 6 and 8 for a copy that leaves on `flow`. The Record-Route is that of a proxy which anybody outside can
-    /// resolve, with the mark of the cores; requests that follow it come here, and to any other edge as well.
+    /// §16.6 steps 4, 6 and 8 for a copy that leaves on `flow`.
     fn outfit(
         &self,
         mut request: Request,
-        mark: Option<&Bytes>,
+        exit: &Exit,
         flow: &Flow,
         token: &str,
         loop_hash: u64,
     ) -> Option<Request> {
+        let host = match exit {
+            Exit::Outside(mark) => self.mark(&mut request, mark, flow)?,
+            Exit::NextHop(ua) => self.sign(&mut request, ua, flow),
+        };
+        route::postprocess(&mut request).ok()?;
+        // RFC 3581 §3: the answer comes back through whatever NAT is on the way.
+        let sent_by = if flow.protocol.is_reliable() { host } else { format!("{host};rport") };
+        branch::push_via(&mut request, flow.protocol.via(), &sent_by, token, loop_hash);
+        Some(request)
+    }
+
+    /// The Record-Route is that of a proxy which anybody outside can resolve, with the mark of the cores; requests that follow
+    /// it come here, and to any other edge as well.
+    fn mark(&self, request: &mut Request, mark: &Bytes, flow: &Flow) -> Option<String> {
         let (host, protocol) = self.settings.contact(flow);
-        if let Some(mark) = mark.filter(|_| record_route::wants(&request)) {
+        if record_route::wants(request) {
             let scheme = if request.uri.get(..5).is_some_and(|it| it.eq_ignore_ascii_case(b"sips:")) {
                 "sips"
             } else {
@@ -338,13 +375,9 @@ impl Edge {
             };
             let parameter = crate::access::transport_param(protocol);
             let mark = std::str::from_utf8(mark).ok()?;
-            record_route::insert(&mut request, format!("<{scheme}:{mark}@{host}{parameter};lr>"));
+            record_route::insert(request, format!("<{scheme}:{mark}@{host}{parameter};lr>"));
         }
-        route::postprocess(&mut request).ok()?;
-        // RFC 3581 §3: the answer comes back through whatever NAT is on the way.
-        let sent_by = if flow.protocol.is_reliable() { host } else { format!("{host};rport") };
-        branch::push_via(&mut request, flow.protocol.via(), &sent_by, token, loop_hash);
-        Some(request)
+        Some(host)
     }
 
     /// The target in hand of a branch has failed before it was heard of: it is remembered, and the next one is tried.
@@ -365,9 +398,13 @@ impl Edge {
         attempt.patience = None;
         let target = attempt.target.clone();
         let has_more = !leaving.ways.is_empty();
+        match leaving.exit {
+            Exit::Outside(_) => self.counters.egress_failed += 1,
+            Exit::NextHop(_) => self.counters.retried += u64::from(has_more),
+        }
         self.exits.failed.insert(&target, retry_after, now);
-        self.counters.egress_failed += 1;
-        tracing::debug!(?target, has_more, "egress target passed over");
+        self.next_hops.suspect(&target, now);
+        tracing::debug!(?target, has_more, "target passed over");
         if has_more {
             self.step(id, now, |context, now, out| {
                 let again = Uri::new(context.response.request().uri.clone(), 0);
@@ -413,36 +450,6 @@ impl Edge {
             self.step(id, now, |context, now, out| {
                 context.response.on_failure(branch, Failure::Transport, now, out);
             });
-        }
-    }
-
-    /// ACK to a 2xx: no transaction, the way as any request's (§13.2.2.4).
-    pub(crate) fn leave_with_ack(&mut self, request: &Request, token: String, loop_hash: u64) {
-        let question = next_hop(request);
-        let copy = branch::copy(request, &Uri::new(request.uri.clone(), 0));
-        match (question, copy) {
-            (Ok(question), Ok(copy)) if self.exits.waiting.len() < MOST_WAITING => {
-                self.resolve(Waiting::AckTargets(Ack { copy, token, loop_hash }), question);
-            }
-            _ => self.counters.dropped_acks += 1,
-        }
-    }
-
-    fn try_ack(&mut self, ack: Ack, mut ways: VecDeque<Target>) {
-        let Some(target) = ways.pop_front() else {
-            self.counters.dropped_acks += 1;
-            return;
-        };
-        let ticket = self.exits.wait(Waiting::AckFlow { ack, ways });
-        self.out.push_back(Output::Egress(Ask::Reach { ticket, target }));
-    }
-
-    fn send_ack(&mut self, ack: Ack, flow: Flow) {
-        let Ack { copy, token, loop_hash } = ack;
-        let lane = transaction::lane(copy.call_id());
-        match self.outfit(copy, None, &flow, &token, loop_hash) {
-            Some(copy) => self.layer.send(copy.encode(), Hop::Ua(flow), lane),
-            None => self.counters.dropped_acks += 1,
         }
     }
 }

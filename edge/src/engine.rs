@@ -12,7 +12,7 @@ use bytes::Bytes;
 use link::PeerId;
 use proxy::context::{Action, BranchId, Failure, Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
-use proxy::{branch, record_route, route, stateless, validate};
+use proxy::{branch, record_route, route, validate};
 use sip::{Message, Method, Reject, Request, Response, StatusCode, via};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use transport::Flow;
@@ -24,6 +24,7 @@ use crate::counters::Counters;
 use crate::direction;
 use crate::egress::{self, Exits};
 use crate::hop::{Hop, Next};
+use crate::next_hop::NextHops;
 use crate::registered::Registration;
 use crate::registration;
 use crate::settings::Settings;
@@ -52,6 +53,8 @@ pub enum Input {
     FlowDown(Flow),
     /// A phone answers no pings any more.
     FlowSilent(Flow),
+    /// It does again, or is registered no longer.
+    FlowBack(Flow),
     /// The link to a core stands.
     CoreUp {
         /// The core.
@@ -71,6 +74,8 @@ pub enum Input {
     Egress(egress::Answer),
     /// Tokens are made with these keys from now on.
     Keys(Box<Keys>),
+    /// The sockets are open: next hops can be looked for.
+    Begin,
     /// Asks for [`Output::Report`].
     Report,
 }
@@ -102,6 +107,8 @@ pub enum Output {
     Egress(egress::Ask),
     /// An INVITE has had no answer for a while: for the keeper of flows.
     Silent(Flow),
+    /// So many servers of next hops live.
+    NextHops(usize),
     /// What was counted so far.
     Report(Box<Counters>),
 }
@@ -117,6 +124,7 @@ pub struct Edge {
     pub(crate) cores: BTreeMap<PeerId, Core>,
     streams: HashSet<Flow, ahash::RandomState>,
     pub(crate) exits: Exits,
+    pub(crate) next_hops: NextHops,
     pub(crate) out: VecDeque<Output>,
     actions: Vec<Action>,
     pub(crate) silence: Silence,
@@ -130,6 +138,7 @@ impl Edge {
         let mut ids = Ids::new(seed);
         let hasher = ahash::RandomState::with_seeds(ids.u64(), ids.u64(), ids.u64(), ids.u64());
         Self {
+            next_hops: NextHops::new(&settings.next_hops),
             settings,
             layer: Layer::new(timers, ids),
             contexts: HashMap::with_hasher(hasher.clone()),
@@ -170,7 +179,7 @@ impl Edge {
         }
     }
 
-    fn send(&mut self, to: Hop, bytes: Bytes, lane: u64) {
+    pub(crate) fn send(&mut self, to: Hop, bytes: Bytes, lane: u64) {
         self.out.push_back(match to {
             Hop::Ua(flow) => Output::ToUa { flow, bytes },
             Hop::Core(core) => Output::ToCore { core, lane, bytes, source: self.source },
@@ -186,7 +195,7 @@ impl Edge {
                     context.response.on_cancel(reason.as_ref(), now, out);
                 });
             }
-            Event::Ack { request, from } => self.on_ack(request, from),
+            Event::Ack { request, from } => self.on_ack(request, from, now),
             Event::Response { id, response } => self.on_response(id, response, now),
             // RFC 6026 §6, §7.3: goes nowhere.
             Event::StrayResponse { .. } => self.counters.stray_responses += 1,
@@ -205,6 +214,8 @@ impl Edge {
         let loop_hash = branch::loop_hash(&request);
         match self.admit(&mut request, from, loop_hash) {
             Ok(Next::Outside(mark)) => self.leave(id, request, from, mark, loop_hash, now),
+            Ok(Next::Upwards) => self.climb(id, request, from, loop_hash, now),
+            Ok(Next::Here) => self.answer_here(id, &request, now),
             Ok(Next::Hop(hop)) => self.forward(id, request, from, hop, loop_hash, now),
             Err(reject) => {
                 let tag = self.layer.ids().tag();
@@ -215,7 +226,7 @@ impl Edge {
     }
 
     /// Checks a request and says where it goes: §16.3, §16.4, and the edge's own rules.
-    fn admit(&self, request: &mut Request, from: Hop, loop_hash: u64) -> Result<Next, Reject> {
+    pub(crate) fn admit(&self, request: &mut Request, from: Hop, loop_hash: u64) -> Result<Next, Reject> {
         validate::request(request, &validate::Rules { supported: &[] })?;
         // RFC 5393 §4.2.2
         if branch::is_loop(request, &|sent_by| self.settings.is_our_host(sent_by), loop_hash) {
@@ -226,6 +237,7 @@ impl Edge {
             return Err(Reject::new(StatusCode::new(481)));
         }
         match from {
+            Hop::Ua(flow) if !self.next_hops.is_empty() => self.admit_beside(request, flow),
             Hop::Ua(flow) => self.admit_from_ua(request, flow).map(Next::Hop),
             Hop::Core(_) => self.admit_from_core(request),
         }
@@ -252,12 +264,7 @@ impl Edge {
             Some(Token::Outside(mark)) => return Ok(Next::Outside(mark)),
             None => return Err(Reject::new(access::FORBIDDEN).because("No Flow Token")),
         };
-        let alive = if flow.protocol.is_reliable() {
-            self.streams.contains(&flow)
-        } else {
-            self.settings.serves(&flow)
-        };
-        if !alive {
+        if !self.has_flow(&flow) {
             return Err(Reject::new(access::FLOW_FAILED));
         }
         access::check_sips(request, &flow)?;
@@ -265,6 +272,11 @@ impl Edge {
             record_route::insert(request, access::record_route(request, &flow, &self.settings));
         }
         Ok(Next::Hop(Hop::Ua(flow)))
+    }
+
+    /// True when something can be sent on the flow of a token.
+    pub(crate) fn has_flow(&self, flow: &Flow) -> bool {
+        if flow.protocol.is_reliable() { self.streams.contains(flow) } else { self.settings.serves(flow) }
     }
 
     /// §16.4, and what the removed entry says.
@@ -280,7 +292,7 @@ impl Edge {
         let target = Target::new(request.uri.clone(), 0);
         let to_tag = self.layer.ids().tag();
         // RFC 5626 §11.5: a 430 is for the proxy that knows the other flows, not for a UA.
-        let keep_430 = matches!(from, Hop::Core(_));
+        let keep_430 = matches!(hop, Hop::Ua(_));
         let options = Options { keep_503: true, keep_430, ..Options::default() };
         let mut response = ResponseContext::new(request, to_tag, options);
         response.start(TargetSet::one(target), now, &mut self.actions);
@@ -394,46 +406,19 @@ impl Edge {
     }
 
     fn on_response(&mut self, client: ClientId, response: Response, now: Instant) {
-        let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        let Some(&(id, branch)) = self.branches.get(&client) else {
+            return self.on_next_hop_answer(client, response.status, now);
+        };
         self.on_heard(id, branch, &response, now);
         self.step(id, now, |context, now, out| context.response.on_response(branch, response, now, out));
     }
 
     pub(crate) fn on_failure(&mut self, client: ClientId, failure: Failure, now: Instant) {
-        let Some(&(id, branch)) = self.branches.get(&client) else { return };
+        let Some(&(id, branch)) = self.branches.get(&client) else {
+            return self.on_next_hop_failure(client, now);
+        };
         self.pass_over(id, branch, None, now);
         self.step(id, now, |context, now, out| context.response.on_failure(branch, failure, now, out));
-    }
-
-    /// ACK to a 2xx: no transaction, forwarded by its Route (§13.2.2.4, §16.11).
-    fn on_ack(&mut self, mut request: Request, from: Hop) {
-        self.counters.request(&Method::Ack, matches!(from, Hop::Ua(_)));
-        let loop_hash = branch::loop_hash(&request);
-        // §16.11: the same for every repetition.
-        let token = stateless::branch_of(&request);
-        let hop = match self.admit(&mut request, from, loop_hash) {
-            Ok(Next::Hop(hop)) => hop,
-            Ok(Next::Outside(_)) => return self.leave_with_ack(&request, token, loop_hash),
-            Err(_) => {
-                self.counters.dropped_acks += 1;
-                return;
-            }
-        };
-        let target = Target::new(request.uri.clone(), 0);
-        let Ok(mut copy) = branch::copy(&request, &target) else {
-            self.counters.dropped_acks += 1;
-            return;
-        };
-        let lane = transaction::lane(copy.call_id());
-        match hop {
-            Hop::Core(_) => branch::push_via(&mut copy, "TLS", &self.settings.name, &token, loop_hash),
-            Hop::Ua(flow) => {
-                let _ = route::postprocess(&mut copy); // as in `launch`
-                let host = self.settings.public_host(&flow);
-                branch::push_via(&mut copy, flow.protocol.via(), &host, &token, loop_hash);
-            }
-        }
-        self.send(hop, copy.encode(), lane);
     }
 }
 
@@ -448,6 +433,7 @@ impl node::Engine for Edge {
                     // What arrives proves that the stream is open, even if its opening went unheard.
                     self.streams.insert(flow);
                 }
+                self.next_hops.find(&flow);
                 if let Message::Request(request) = &mut message {
                     via::stamp_received(request, flow.remote, true);
                 }
@@ -457,9 +443,12 @@ impl node::Engine for Edge {
             Input::FlowUp(flow) => _ = self.streams.insert(flow),
             Input::FlowDown(flow) => {
                 self.streams.remove(&flow);
+                self.next_hops.on_flow_down(&flow, now);
                 self.layer.transport_error(Hop::Ua(flow), now);
             }
             Input::FlowSilent(flow) => self.on_flow_silent(flow, now),
+            Input::FlowBack(flow) => self.next_hops.find(&flow),
+            Input::Begin => self.begin(now),
             Input::CoreUp { core, name, weight } => {
                 self.cores.insert(core, Core { name: link::choose::hash(name.as_bytes()), weight });
             }
@@ -477,6 +466,8 @@ impl node::Engine for Edge {
         self.layer.handle_timeout(now);
         self.pump(now);
         self.on_silence_due(now);
+        self.on_next_hops_due(now);
+        self.pump(now);
         while let Some(id) = self.deadlines.due(now) {
             let due = self.contexts.get(&id).and_then(Context::next_timeout);
             if due.is_some_and(|due| due <= now) {
@@ -490,7 +481,9 @@ impl node::Engine for Edge {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.layer.poll_timeout(), self.deadlines.next(), self.silence.next()].into_iter().flatten().min()
+        let next =
+            [self.layer.poll_timeout(), self.deadlines.next(), self.silence.next(), self.next_hops.next()];
+        next.into_iter().flatten().min()
     }
 
     fn poll_output(&mut self) -> Option<Output> {

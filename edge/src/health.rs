@@ -49,6 +49,7 @@ impl Keeper {
             let flow = entry.flow;
             self.counters.returned += 1;
             self.tell(What::Back, &flow, &[], now);
+            self.out.push_back(Output::Back(flow));
         }
     }
 

@@ -20,6 +20,10 @@ pub(crate) enum Next {
     Hop(Hop),
     /// Out of the cluster, with the cores' mark.
     Outside(Bytes),
+    /// To one of the next hops that stand where cores would.
+    Upwards,
+    /// Nowhere: it is for this edge itself.
+    Here,
 }
 
 impl transaction::Peer for Hop {

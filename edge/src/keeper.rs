@@ -71,6 +71,8 @@ pub enum Output {
     },
     /// A flow is lost by silence: what waits on it waits in vain.
     Lost(Flow),
+    /// It is not lost any more: its phone answers, or has no registration left.
+    Back(Flow),
     /// A frame for a core.
     ToCore(PeerId, Kind),
     /// A stream has to be closed when its UA is not heard any more (Flow-Timer).
@@ -163,6 +165,7 @@ impl Keeper {
         for number in ended {
             self.forget(number);
         }
+        self.let_go();
         let Some((number, new)) = flow else { return };
         if new {
             self.keep(number, now);
@@ -185,13 +188,20 @@ impl Keeper {
         let Some(number) = self.registered.number(flow) else { return };
         self.forget(number);
         let aors = self.registered.remove(number);
+        self.let_go();
         self.counters.lost += 1;
         self.tell(What::Closed, flow, &aors, now);
+    }
+
+    /// Lost flows without a registration are nobody's concern any more.
+    fn let_go(&mut self) {
+        self.out.extend(self.registered.forgotten.drain(..).map(Output::Back));
     }
 
     /// A flow is due on the wheel.
     fn on_due(&mut self, number: u32, now: Instant) {
         if self.registered.expire(number, now) {
+            self.let_go();
             return self.forget(number);
         }
         let Some(entry) = self.registered.get(number) else { return };

@@ -4,6 +4,7 @@
 //! holds what an operator may set. [`serve()`] is the process.
 
 pub mod access;
+mod ack;
 pub mod config;
 mod context;
 pub mod counters;
@@ -19,6 +20,7 @@ pub mod keeper;
 mod metrics;
 pub mod network;
 mod news;
+pub mod next_hop;
 pub mod ping;
 mod probe;
 mod recovery;

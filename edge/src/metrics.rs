@@ -15,6 +15,7 @@ use crate::registered::PROTOCOLS;
 #[derive(Debug)]
 pub(crate) struct Meter {
     pub(crate) links: Gauge,
+    pub(crate) next_hops: Gauge,
     pub(crate) overload: Counter,
     pub(crate) malformed_frames: Counter,
     pub(crate) unsent_to_ua: Counter,
@@ -27,6 +28,7 @@ impl Meter {
     pub(crate) fn new(registry: &Registry, shards: usize) -> Arc<Self> {
         Arc::new(Self {
             links: registry.gauge("links", "Cores with a link"),
+            next_hops: registry.gauge("next_hops", "Servers of SIP next hops that live"),
             overload: registry.counter("overload", "Messages refused because the engine's inbox was full"),
             malformed_frames: registry
                 .counter("malformed_frames", "Frames from cores that were no SIP message"),
@@ -64,7 +66,7 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
             ("dropped_acks", "ACKs without a way", |c| c.dropped_acks),
             ("egress", "Requests sent outside", |c| c.egress),
             ("egress_failed", "Targets outside that were passed over", |c| c.egress_failed),
-            ("retried", "Requests sent again because their core died", |c| c.retried),
+            ("retried", "Requests sent again because their core or next hop failed", |c| c.retried),
         ],
     );
     reports.gauges(

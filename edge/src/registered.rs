@@ -107,6 +107,8 @@ pub(crate) struct Registered {
     numbers: HashMap<Flow, u32, ahash::RandomState>,
     aors: HashMap<Aor, Bindings, ahash::RandomState>,
     by_protocol: [u64; PROTOCOLS.len()],
+    /// Lost flows that are not in the table any more: for the keeper to take.
+    pub(crate) forgotten: Vec<Flow>,
 }
 
 /// In the order of their gauges.
@@ -131,6 +133,7 @@ impl Registered {
             numbers: HashMap::with_hasher(hasher.clone()),
             aors: HashMap::with_hasher(hasher),
             by_protocol: [0; PROTOCOLS.len()],
+            forgotten: Vec::new(),
         }
     }
 
@@ -316,6 +319,9 @@ impl Registered {
         self.numbers.remove(&entry.flow);
         self.free.push(number);
         self.count(entry.flow.protocol, -1);
+        if entry.health == Health::Lost {
+            self.forgotten.push(entry.flow);
+        }
         Some(entry)
     }
 

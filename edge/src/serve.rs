@@ -43,7 +43,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let keys = config.keys(clock::seed())?;
     let registry = Registry::new("edge");
     let readiness = Readiness::new();
-    let linked = readiness.condition("link");
+    let linked = readiness.condition(if config.next_hops().is_empty() { "link" } else { "next hops" });
     let admin = Admin::bind("EDGE_ADMIN", config.admin).await?;
     let workers = runtime::workers_or_cpus(config.workers);
     let meter = Meter::new(&registry, workers);
@@ -65,16 +65,19 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     metrics::observe(&registry, &transport);
     let resolver = resolver(&config, &transport, &registry);
     let links = dial(&config, &settings(&config, &keys, &transport), &intake)?;
-    let _ = intake.links.set(links.clone());
+    if let Some(links) = &links {
+        let _ = intake.links.set(links.clone());
+    }
 
     let mut shards = Vec::new();
     for (shard, (receiver, inbox)) in receivers.into_iter().zip(&intake.inboxes).enumerate() {
-        let engine =
-            Edge::new(settings(&config, &keys, &transport), Timers::default(), shard::seed(seed, shard));
+        let own = Settings { shard: (shard, workers), ..settings(&config, &keys, &transport) };
+        let engine = Edge::new(own, Timers::default(), shard::seed(seed, shard));
+        inbox.deliver(Input::Begin);
         let (transport, links, inbox, meter) =
             (transport.clone(), links.clone(), inbox.clone(), Arc::clone(&meter));
-        let (resolver, keeper) = (resolver.clone(), keeper.clone());
-        let driver = Driver { transport, links, resolver, inbox, keeper, meter, shard };
+        let (resolver, keeper, linked) = (resolver.clone(), keeper.clone(), intake.linked.clone());
+        let driver = Driver { transport, links, resolver, inbox, keeper, meter, linked, shard };
         shards.push(tokio::spawn(run(engine, receiver, driver, shutdown.clone())));
     }
     let settings = settings(&config, &keys, &transport);
@@ -94,7 +97,9 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     for shard in shards {
         let _ = shard.await;
     }
-    links.shutdown("the node stops", Duration::from_secs(1)).await;
+    if let Some(links) = links {
+        links.shutdown("the node stops", Duration::from_secs(1)).await;
+    }
     transport.shutdown().await;
     let _ = administration.await;
     tracing::info!("edge has ended");
@@ -112,7 +117,7 @@ fn keep(
     silence: Duration,
     intake: &Intake,
     inbox: Receiver<keeper::Input>,
-    (transport, links): (Transport, Links),
+    (transport, links): (Transport, Option<Links>),
     shutdown: Shutdown,
 ) -> JoinHandle<()> {
     let meter = Arc::clone(&intake.meter);
@@ -133,7 +138,9 @@ fn settings(config: &Config, keys: &Keys, transport: &Transport) -> Settings {
         config.trusted_peers.clone(),
         keys.clone(),
     );
-    Settings { keep_alive: config.keep_alive(), ..settings }.with_egress(config.egress_networks.clone())
+    Settings { keep_alive: config.keep_alive(), ..settings }
+        .with_egress(config.egress_networks.clone())
+        .with_next_hops(config.next_hops(), config.inside.clone())
 }
 
 async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Transport, Failure> {
@@ -179,7 +186,12 @@ fn in_setting(error: transport::Error) -> ConfigError {
     ConfigError::new(format!("{PREFIX}{variable}"), error)
 }
 
-fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Links, Failure> {
+/// Links with the cores, if it is cores that are behind this edge.
+fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Option<Links>, Failure> {
+    let cores = config.links();
+    if cores.is_empty() {
+        return Ok(None);
+    }
     let link = link::Config {
         ca: config.link_ca.clone(),
         cert: config.link_cert.clone(),
@@ -192,9 +204,9 @@ fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Li
         capacity: 1,
         ..Hello::default()
     };
-    let cores = config.cores.iter().map(|core| core.0.clone()).collect();
     let sink = Arc::clone(intake);
     link::dial(&link, cores, hello, Box::new(move |event| sink.link(event)))
+        .map(Some)
         .map_err(|error| ConfigError::new(format!("{PREFIX}CORES"), error).into())
 }
 

@@ -9,6 +9,7 @@ use transport::token::Keys;
 use transport::{Flow, Listen, Protocol};
 
 use crate::network::Network;
+use crate::next_hop::NextHop;
 use crate::registration::KeepAlive;
 
 /// Identity and policy of one edge, fixed while it runs but for the keys.
@@ -30,6 +31,12 @@ pub struct Settings {
     pub keep_alive: KeepAlive,
     /// Networks that requests may leave to; none: see [`is_outside`].
     pub egress: Vec<Network>,
+    /// Registrars of others, instead of cores.
+    pub next_hops: Vec<NextHop>,
+    /// What they reach this edge by, when the operator said so.
+    pub inside: Option<String>,
+    /// Which shard of how many: what a shard asks next hops has to be answered to it.
+    pub shard: (usize, usize),
 }
 
 impl Settings {
@@ -55,7 +62,19 @@ impl Settings {
             }
         }
         let keep_alive = KeepAlive::default();
-        Self { name, advertise, listeners, hosts, trusted, keys, keep_alive, egress: Vec::new() }
+        Self {
+            name,
+            advertise,
+            listeners,
+            hosts,
+            trusted,
+            keys,
+            keep_alive,
+            egress: Vec::new(),
+            next_hops: Vec::new(),
+            inside: None,
+            shard: (0, 1),
+        }
     }
 
     /// True for a URI whose host names this edge.
@@ -93,11 +112,24 @@ impl Settings {
         Self { egress, ..self }
     }
 
+    /// With registrars of others instead of cores, and what they reach this edge by.
+    #[must_use]
+    pub fn with_next_hops(mut self, next_hops: Vec<NextHop>, inside: Option<String>) -> Self {
+        self.hosts.extend(inside.as_deref().map(str::to_ascii_lowercase));
+        Self { next_hops, inside, ..self }
+    }
+
+    /// True for a socket of this edge.
+    pub fn is_own_socket(&self, address: SocketAddr) -> bool {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        self.hosts.contains(&address.to_string())
+    }
+
     /// True when a request may leave to that address. Never to a socket of ours: what comes in there is hostile and what leaves is
     /// trusted, and one must not become the other.
     pub fn may_leave_to(&self, target: &Target) -> bool {
         let ip = target.address.ip().to_canonical();
-        let is_own = self.hosts.contains(&SocketAddr::new(ip, target.address.port()).to_string());
+        let is_own = self.is_own_socket(target.address);
         let is_listed = self.egress.iter().any(|network| network.contains(ip));
         !is_own && target.address.port() != 0 && (is_listed || self.egress.is_empty() && is_outside(ip))
     }
@@ -113,16 +145,28 @@ impl Settings {
     /// `host[:port]` and transport under which the peer of a flow that we have opened reaches this edge: RFC 3261 §18.1.1
     /// has the listener's port in Via, not the one that the connection happens to have.
     pub fn contact(&self, flow: &Flow) -> (String, Protocol) {
+        self.reached_by(flow, self.advertise.as_deref())
+    }
+
+    /// The same for a next hop: the public name is for the other side.
+    pub fn contact_inside(&self, flow: &Flow) -> (String, Protocol) {
+        self.reached_by(flow, self.inside.as_deref())
+    }
+
+    fn reached_by(&self, flow: &Flow, name: Option<&str>) -> (String, Protocol) {
         let fits = |listen: &&Listen| listen.addr.is_ipv4() == flow.local.is_ipv4();
         let mut listeners = self.listeners.iter().filter(fits);
-        let same = listeners.clone().find(|listen| listen.protocol == flow.protocol);
+        let mut same = listeners.clone().filter(|listen| listen.protocol == flow.protocol);
+        let here =
+            |listen: &&Listen| listen.addr.ip().is_unspecified() || listen.addr.ip() == flow.local.ip();
+        let same = same.clone().find(here).or_else(|| same.next());
         let plain = |listen: &&Listen| matches!(listen.protocol, Protocol::Udp | Protocol::Tcp);
         let Some(listen) = same.or_else(|| listeners.find(plain)) else {
-            return (self.public_host(flow), flow.protocol);
+            return (name.map_or_else(|| flow.local.to_string(), str::to_owned), flow.protocol);
         };
         let ip = if listen.addr.ip().is_unspecified() { flow.local.ip() } else { listen.addr.ip() };
         let own = || SocketAddr::new(ip, listen.addr.port()).to_string();
-        (self.advertise.clone().unwrap_or_else(own), listen.protocol)
+        (name.map_or_else(own, str::to_owned), listen.protocol)
     }
 
     /// Host of our Path URI: the public name, else the edge's own, which cores know from the link.

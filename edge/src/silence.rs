@@ -54,6 +54,7 @@ impl Edge {
 
     /// The flow is lost: what has had no answer on it gets none.
     pub(crate) fn on_flow_silent(&mut self, flow: Flow, now: Instant) {
+        self.next_hops.lose(flow);
         for client in self.layer.clients_of(Hop::Ua(flow)) {
             if self.layer.is_unheard(client) {
                 self.on_transport_error(client, now);

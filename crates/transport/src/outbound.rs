@@ -188,7 +188,8 @@ impl Roots {
     }
 }
 
-/// The connection; from the address of a listener, if none of them is on a wildcard.
+/// The connection; from the address of a listener, if none of them is on a wildcard: from the one that the system would take, or else the
+/// first.
 async fn connect(remote: SocketAddr, listeners: &[Listen]) -> io::Result<TcpStream> {
     let socket = if remote.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     let own: Vec<IpAddr> = listeners
@@ -197,8 +198,12 @@ async fn connect(remote: SocketAddr, listeners: &[Listen]) -> io::Result<TcpStre
         .filter(|ip| ip.is_ipv6() == remote.is_ipv6())
         .collect();
     let any = own.iter().any(IpAddr::is_unspecified);
-    if let Some(ip) = own.first().filter(|ip| !any && ip.is_loopback() == remote.ip().is_loopback()) {
-        socket.bind(SocketAddr::new(*ip, 0))?;
+    if !any {
+        let likely = source(remote)?;
+        let from = own.iter().find(|ip| **ip == likely).or(own.first());
+        if let Some(ip) = from.filter(|ip| ip.is_loopback() == remote.ip().is_loopback()) {
+            socket.bind(SocketAddr::new(*ip, 0))?;
+        }
     }
     socket.connect(remote).await
 }

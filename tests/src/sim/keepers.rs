@@ -99,6 +99,7 @@ impl Sim {
                     self.edge_sends(edge, flow, bytes);
                 }
                 keeper::Output::Lost(flow) => self.tell_edge(edge, edge_engine::Input::FlowSilent(flow)),
+                keeper::Output::Back(flow) => self.tell_edge(edge, edge_engine::Input::FlowBack(flow)),
                 keeper::Output::ToCore(core, kind) => self.notice(edge, index(core), true, kind),
                 keeper::Output::Ping { .. } | keeper::Output::Supervise(_) | keeper::Output::Report(_) => {}
             }

@@ -1,0 +1,599 @@
+//! An edge before registrars of others: Path and Record-Route towards them, the flow of the token towards the UAs, and who of
+//! several takes a request. RFC 3261 §16, RFC 3263 §4.3, RFC 3327, RFC 5626 §5, RFC 5658 §5.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use edge_proxy::egress::{Answer, Ask};
+use edge_proxy::engine::{Edge, Input, Output};
+use edge_proxy::next_hop::CoreAddress;
+use edge_proxy::settings::Settings;
+use node::Engine as _;
+use sip::{Message, Method, Name, Request, Response, StatusCode, parse};
+use transaction::Timers;
+use transport::resolve::{Families, Step, Walk};
+use transport::token::Keys;
+use transport::{Flow, Listen, Protocol};
+
+const SECOND: Duration = Duration::from_secs(1);
+const EDGE: &str = "192.0.2.1:5060";
+/// How a server behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Fine,
+    /// 503 to everything.
+    Busy,
+    /// Nothing.
+    Silent,
+    /// No connection.
+    Closed,
+}
+
+/// Two registrars, one over UDP and one over TCP, and phones.
+struct Stage {
+    edge: Edge,
+    now: Instant,
+    servers: BTreeMap<SocketAddr, Server>,
+    /// Requests that have reached servers, with their flows, and what has reached phones.
+    up: Vec<(Flow, Request)>,
+    down: Vec<(Flow, Message)>,
+    living: usize,
+    connections: u64,
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn one() -> SocketAddr {
+    address("10.0.0.1:5060")
+}
+
+fn two() -> SocketAddr {
+    address("10.0.0.2:5070")
+}
+
+fn keys() -> Keys {
+    Keys::random([7; 32])
+}
+
+fn flow(protocol: Protocol, remote: &str) -> Flow {
+    let connection = u64::from(protocol.is_reliable());
+    Flow { protocol, local: address(EDGE), remote: address(remote), connection }
+}
+
+fn alice() -> Flow {
+    flow(Protocol::Tcp, "198.51.100.1:40001")
+}
+
+fn bob() -> Flow {
+    flow(Protocol::Udp, "198.51.100.2:40002")
+}
+
+fn registrar() -> Flow {
+    flow(Protocol::Udp, "10.0.0.1:5060")
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::with(&["sip:10.0.0.1", "sip:10.0.0.2:5070;transport=tcp"])
+    }
+
+    fn with(next_hops: &[&str]) -> Self {
+        let listen = |protocol| Listen { protocol, addr: address(EDGE) };
+        let listeners = vec![listen(Protocol::Udp), listen(Protocol::Tcp)];
+        let trusted = vec!["203.0.113.0/24".parse().expect("a network")];
+        let next_hops = next_hops.iter().map(|text| match text.parse() {
+            Ok(CoreAddress::NextHop(next_hop)) => next_hop,
+            other => panic!("{other:?}"),
+        });
+        let public = Some("sip.example.com".to_owned());
+        let settings = Settings::new("edge-1".to_owned(), public, listeners, &[], trusted, keys())
+            .with_next_hops(next_hops.collect(), None);
+        let edge = Edge::new(settings, Timers::default(), [3; 32]);
+        let servers = BTreeMap::from([(one(), Server::Fine), (two(), Server::Fine)]);
+        let (up, down) = (Vec::new(), Vec::new());
+        let now = node::clock::now();
+        let mut stage = Self { edge, now, servers, up, down, living: 0, connections: 100 };
+        stage.give(Input::Begin);
+        stage.give(Input::FlowUp(alice()));
+        stage
+    }
+
+    fn give(&mut self, input: Input) {
+        self.edge.handle(input, self.now);
+        self.settle();
+    }
+
+    /// Performs what the edge wants, servers and all, until nothing is left.
+    fn settle(&mut self) {
+        while let Some(output) = self.edge.poll_output() {
+            match output {
+                Output::ToUa { flow, bytes } => self.sent(flow, bytes),
+                Output::Egress(ask) => self.asked(ask),
+                Output::NextHops(living) => self.living = living,
+                other => assert!(!matches!(other, Output::ToCore { .. }), "there are no cores"),
+            }
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        let answer = match ask {
+            Ask::Resolve { ticket, question, seed } => {
+                let families = Families { v4: true, v6: false };
+                let Step::Done(found) = Walk::new(question, families, seed).1 else { panic!("a name") };
+                Answer::Targets(ticket, found)
+            }
+            Ask::Reach { ticket, target } => {
+                let remote = target.address;
+                let is_open = self.servers.get(&remote).is_some_and(|server| *server != Server::Closed);
+                let protocol = target.protocol;
+                self.connections += u64::from(protocol.is_reliable() && is_open);
+                let connection = if protocol.is_reliable() { self.connections } else { 0 };
+                let local = if protocol.is_reliable() { address("192.0.2.1:50000") } else { address(EDGE) };
+                let flow = Flow { protocol, local, remote, connection };
+                if is_open && protocol.is_reliable() {
+                    self.edge.handle(Input::FlowUp(flow), self.now);
+                }
+                Answer::Flow(ticket, is_open.then_some(flow))
+            }
+        };
+        self.edge.handle(Input::Egress(answer), self.now);
+    }
+
+    fn sent(&mut self, flow: Flow, bytes: Bytes) {
+        let message = read(bytes);
+        let Some(server) = self.servers.get(&flow.remote).copied() else {
+            return self.down.push((flow, message));
+        };
+        let Message::Request(request) = message else { return self.down.push((flow, message)) };
+        let is_ping = request.method == Method::Options && request.max_forwards().unwrap() == Some(0);
+        match server {
+            Server::Silent | Server::Closed => {}
+            Server::Busy => self.answer(flow, &request, 503),
+            Server::Fine if is_ping => self.answer(flow, &request, 200),
+            Server::Fine => {}
+        }
+        if !is_ping && !self.up.iter().any(|(_, known)| known.encode() == request.encode()) {
+            self.up.push((flow, request));
+        }
+    }
+
+    fn answer(&mut self, flow: Flow, request: &Request, status: u16) {
+        let mut response = Response::to(request, StatusCode::new(status), Some("b"));
+        for value in request.headers.lines(Name::RecordRoute) {
+            response.headers.append(Name::RecordRoute, Bytes::copy_from_slice(value));
+        }
+        self.edge.handle(Input::FromUa { flow, message: Message::Response(response) }, self.now);
+    }
+
+    /// Time goes by.
+    fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.edge.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.edge.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn says(&mut self, flow: Flow, text: &str) {
+        let message = read(text.to_owned().into());
+        self.give(Input::FromUa { flow, message });
+    }
+
+    fn asks(&mut self, flow: Flow, method: &str, uri: &str, call_id: &str, extra: &str) {
+        self.says(flow, &request(method, uri, call_id, "z9hG4bKua1", "", extra));
+    }
+
+    fn next_up(&mut self) -> (Flow, Request) {
+        assert!(!self.up.is_empty(), "nothing has reached a server; phones: {:?}", self.down);
+        self.up.remove(0)
+    }
+
+    fn next_down(&mut self) -> (Flow, Request) {
+        let at = self.down.iter().position(|(_, message)| matches!(message, Message::Request(_)));
+        match at.map(|at| self.down.remove(at)) {
+            Some((flow, Message::Request(request))) => (flow, request),
+            _ => panic!("no request has gone down: {:?}", self.down),
+        }
+    }
+
+    /// The statuses that have gone to a flow.
+    fn statuses(&self, to: Flow) -> Vec<u16> {
+        let all = self.down.iter().filter(|(flow, _)| *flow == to);
+        let responses = all.filter_map(|(_, message)| match message {
+            Message::Response(response) => Some(response.status.code()),
+            Message::Request(_) => None,
+        });
+        responses.filter(|status| *status != 100).collect()
+    }
+}
+
+fn read(bytes: Bytes) -> Message {
+    parse::message(bytes, &parse::Limits::default()).expect("well-formed")
+}
+
+fn request(method: &str, uri: &str, call_id: &str, branch: &str, to_tag: &str, extra: &str) -> String {
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP ua.invalid;branch={branch};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@example.com>;tag=a\r\nTo: <sip:bob@example.com>{to_tag}\r\nCall-ID: {call_id}\r\n\
+         CSeq: 1 {method}\r\n{extra}Content-Length: 0\r\n\r\n"
+    )
+}
+
+fn values(request: &Request, name: Name) -> Vec<String> {
+    request.headers.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
+/// A Call-ID that is at home with this server.
+fn call_for(server: SocketAddr) -> String {
+    for number in 0..100 {
+        let mut stage = Stage::new();
+        let call_id = format!("call-{number}");
+        stage.asks(bob(), "MESSAGE", "sip:x@example.com", &call_id, "");
+        if stage.next_up().0.remote == server {
+            return call_id;
+        }
+    }
+    panic!("nobody's home is {server}")
+}
+
+fn routes(values: &[String]) -> String {
+    values.iter().map(|value| format!("Route: {value}\r\n")).collect()
+}
+
+/// RFC 3327 §5.2, RFC 5626 §5.1: with the address towards that side, not the public one.
+#[test]
+fn a_registration_bears_a_path_that_leads_back_to_the_flow() {
+    for (server, transport) in [(one(), ""), (two(), ";transport=tcp")] {
+        let mut stage = Stage::new();
+        let extra = "Path: <sip:evil@example.net;lr>\r\nContact: <sip:alice@10.1.1.1>\r\n";
+        stage.asks(alice(), "REGISTER", "sip:example.com", &call_for(server), extra);
+        let (flow, register) = stage.next_up();
+        assert_eq!(flow.remote, server);
+        let token = keys().mint(&alice());
+        assert_eq!(
+            values(&register, Name::Path),
+            [format!("<sip:in.{token}@{EDGE}{transport};lr;ob>")],
+            "what an outsider claims is gone"
+        );
+        let via = register.top_via().unwrap();
+        assert_eq!(via.sent_by, EDGE);
+        assert!(values(&register, Name::Route).is_empty());
+        assert_eq!(register.uri, "sip:example.com");
+        stage.answer(flow, &register, 200);
+        stage.settle();
+        assert_eq!(stage.statuses(alice()), [200]);
+    }
+}
+
+/// RFC 3327 §5.2: the Path of a proxy in front stays below ours, and the UA is not behind us (RFC 5626 §5.1: no `ob`).
+#[test]
+fn the_path_of_a_trusted_peer_stays_below_ours() {
+    let mut stage = Stage::new();
+    let peer = flow(Protocol::Udp, "203.0.113.5:5060");
+    let extra = "Via: SIP/2.0/UDP phone.invalid;branch=z9hG4bKphone\r\nPath: <sip:peer@203.0.113.5;lr>\r\n";
+    stage.asks(peer, "REGISTER", "sip:example.com", "c", extra);
+    let path = values(&stage.next_up().1, Name::Path);
+    assert_eq!(path.len(), 2);
+    assert!(path[0].starts_with("<sip:in.") && path[0].ends_with(";lr>"), "{path:?}");
+    assert_eq!(path[1], "<sip:peer@203.0.113.5;lr>");
+}
+
+/// RFC 5626 §5.3: by the Path that the registrar stored, whoever of its addresses it sends from.
+#[test]
+fn a_request_with_our_path_goes_down_its_flow() {
+    let token = keys().mint(&alice());
+    for source in
+        [registrar(), flow(Protocol::Tcp, "10.0.0.2:61234"), flow(Protocol::Udp, "203.0.113.9:5080")]
+    {
+        let mut stage = Stage::new();
+        let extra =
+            format!("Route: <sip:in.{token}@{EDGE};lr;ob>\r\nP-Asserted-Identity: <sip:b@example.com>\r\n");
+        stage.asks(source, "INVITE", "sip:alice@10.1.1.1", "c", &extra);
+        let (flow, invite) = stage.next_down();
+        assert_eq!(flow, alice());
+        assert!(values(&invite, Name::Route).is_empty());
+        assert_eq!(values(&invite, Name::PAssertedIdentity), ["<sip:b@example.com>"]);
+        assert_eq!(invite.uri, "sip:alice@10.1.1.1");
+        // RFC 5658 §5: the side that it leaves to on top.
+        let inner = if source.protocol == Protocol::Tcp { ";transport=tcp" } else { "" };
+        assert_eq!(
+            values(&invite, Name::RecordRoute),
+            [
+                format!("<sip:{token}@sip.example.com;transport=tcp;lr>"),
+                format!("<sip:in.{token}@{EDGE}{inner};lr>"),
+            ]
+        );
+        stage.answer(flow, &invite, 486);
+        stage.settle();
+        assert_eq!(stage.statuses(source), [486]);
+    }
+}
+
+/// RFC 3261 §12.2, §16.4: whoever of the two begins.
+#[test]
+fn requests_within_a_dialog_find_their_way_in_both_directions() {
+    let mut stage = Stage::new();
+    let call_id = call_for(one());
+    stage.asks(alice(), "INVITE", "sip:bob@example.com", &call_id, "");
+    let (up, invite) = stage.next_up();
+    let token = keys().mint(&alice());
+    let recorded = values(&invite, Name::RecordRoute);
+    assert_eq!(
+        recorded,
+        [format!("<sip:in.{token}@{EDGE};lr>"), format!("<sip:{token}@sip.example.com;transport=tcp;lr>"),]
+    );
+    stage.answer(up, &invite, 200);
+    stage.settle();
+    assert_eq!(stage.statuses(alice()), [200]);
+    // The registrar has record-routed itself; the caller has the list turned round.
+    let mut list = vec!["<sip:10.0.0.1;lr>".to_owned()];
+    list.extend(recorded.clone());
+    list.reverse();
+    for method in ["ACK", "BYE"] {
+        let text = request(method, "sip:bob@10.9.9.9", &call_id, "z9hG4bKua2", ";tag=b", &routes(&list));
+        stage.says(alice(), &text);
+        let (to, request) = stage.next_up();
+        assert_eq!((to.remote, request.method.as_str()), (one(), method));
+        assert_eq!(values(&request, Name::Route), ["<sip:10.0.0.1;lr>"], "{method}");
+        assert_eq!(request.uri, "sip:bob@10.9.9.9");
+    }
+    // The callee's requests come from the registrar, which has taken itself off.
+    let text = request("BYE", "sip:alice@10.1.1.1", &call_id, "z9hG4bKr", ";tag=a2", &routes(&recorded));
+    stage.says(registrar(), &text);
+    let (to, bye) = stage.next_down();
+    assert_eq!(to, alice());
+    assert!(values(&bye, Name::Route).is_empty());
+}
+
+/// The registrar of the dialog is asked, whatever the Call-ID says: by its Record-Route, or as the end of the dialog.
+#[test]
+fn the_server_of_the_dialog_goes_first() {
+    let token = keys().mint(&alice());
+    let own = format!(
+        "Route: <sip:{token}@sip.example.com;transport=tcp;lr>\r\nRoute: <sip:in.{token}@{EDGE};lr>\r\n"
+    );
+    for other in [one(), two()] {
+        let home = if other == one() { two() } else { one() };
+        for (uri, route) in [
+            ("sip:bob@10.9.9.9".to_owned(), format!("Route: <sip:{other};lr>\r\n")),
+            (format!("sip:asterisk@{other}"), String::new()),
+        ] {
+            let mut stage = Stage::new();
+            let text =
+                request("BYE", &uri, &call_for(home), "z9hG4bKua2", ";tag=b", &format!("{own}{route}"));
+            stage.says(alice(), &text);
+            assert_eq!(stage.next_up().0.remote, other, "{uri} {route}");
+        }
+    }
+}
+
+/// A token is no licence to get past the registrar, except for whom the UA has a dialog with.
+#[test]
+fn strangers_do_not_begin_anything_past_the_registrar() {
+    let stranger = flow(Protocol::Udp, "198.51.100.66:5060");
+    let token = keys().mint(&bob());
+    let route =
+        format!("Route: <sip:in.{token}@{EDGE};lr>\r\nP-Asserted-Identity: <sip:ceo@example.com>\r\n");
+    let mut stage = Stage::new();
+    stage.asks(stranger, "INVITE", "sip:bob@10.1.1.1", "c", &route);
+    assert_eq!(stage.statuses(stranger), [403]);
+    assert!(stage.up.is_empty());
+    let text = request("BYE", "sip:bob@10.1.1.1", "c", "z9hG4bKs2", ";tag=b", &route);
+    stage.says(stranger, &text);
+    let (to, bye) = stage.next_down();
+    assert_eq!(to, bob());
+    assert!(values(&bye, Name::PAssertedIdentity).is_empty(), "believed of nobody");
+    // RFC 5626 §5.3.1: a forged token is 403, from whomever.
+    let forged = format!("Route: <sip:in.{}@{EDGE};lr>\r\n", Keys::random([8; 32]).mint(&bob()));
+    stage.says(registrar(), &request("INVITE", "sip:bob@x", "d", "z9hG4bKs3", "", &forged));
+    assert_eq!(stage.statuses(registrar()), [403]);
+}
+
+/// A registrar that stays out of the dialog leaves the entries of both UAs side by side.
+#[test]
+fn two_phones_of_this_edge_without_anybody_between() {
+    let (a, b) = (keys().mint(&alice()), keys().mint(&bob()));
+    let pair = |token: &str, transport: &str| {
+        [format!("<sip:{token}@sip.example.com{transport};lr>"), format!("<sip:in.{token}@{EDGE};lr>")]
+    };
+    let (out, back) = (pair(&a, ";transport=tcp"), pair(&b, ""));
+    let list = [out[0].clone(), out[1].clone(), back[1].clone(), back[0].clone()];
+    let mut stage = Stage::new();
+    stage.says(alice(), &request("BYE", "sip:bob@10.2.2.2", "c", "z9hG4bKua2", ";tag=b", &routes(&list)));
+    let (to, bye) = stage.next_down();
+    assert_eq!(to, bob());
+    assert!(values(&bye, Name::Route).is_empty());
+    assert!(stage.up.is_empty());
+}
+
+/// RFC 5626 §5.3.1, and what the pings have found out: no INVITE waits 32 s for a phone that is gone.
+#[test]
+fn a_flow_that_is_gone_is_430() {
+    let route = |flow: &Flow| format!("Route: <sip:in.{}@{EDGE};lr;ob>\r\n", keys().mint(flow));
+    let mut stage = Stage::new();
+    stage.give(Input::FlowDown(alice()));
+    stage.asks(registrar(), "INVITE", "sip:alice@10.1.1.1", "c", &route(&alice()));
+    assert_eq!(stage.statuses(registrar()), [430]);
+    stage.down.clear();
+    stage.give(Input::FlowSilent(bob()));
+    let mut number = 0;
+    let mut call = |stage: &mut Stage| {
+        number += 1;
+        let branch = format!("z9hG4bKr{number}");
+        let text = request("INVITE", "sip:bob@10.2.2.2", "c", &branch, "", &route(&bob()));
+        stage.says(registrar(), &text);
+    };
+    call(&mut stage);
+    assert_eq!(stage.statuses(registrar()), [430]);
+    stage.give(Input::FlowBack(bob()));
+    call(&mut stage);
+    assert_eq!(stage.next_down().0, bob());
+    stage.give(Input::FlowSilent(bob()));
+    stage.asks(bob(), "MESSAGE", "sip:x@example.com", "m", "");
+    call(&mut stage);
+    assert_eq!(stage.next_down().0, bob(), "who speaks is there");
+}
+
+/// RFC 3263 §4.3: a 503, a failed transport, silence. Every attempt has a branch of its own.
+#[test]
+fn another_server_takes_what_one_does_not() {
+    for home in [one(), two()] {
+        let other = if home == one() { two() } else { one() };
+        let call_id = call_for(home);
+        for fault in [Server::Busy, Server::Silent, Server::Closed] {
+            let mut stage = Stage::new();
+            stage.servers.insert(home, fault);
+            if fault == Server::Closed {
+                let flow = stage.flow_of(home);
+                stage.asks(alice(), "INVITE", "sip:bob@example.com", &call_id, "");
+                stage.give(Input::FlowDown(flow));
+            } else {
+                stage.asks(alice(), "INVITE", "sip:bob@example.com", &call_id, "");
+            }
+            stage.wait(5 * SECOND);
+            stage.up.retain(|(_, request)| request.method == Method::Invite);
+            let attempts: Vec<SocketAddr> = stage.up.iter().map(|(flow, _)| flow.remote).collect();
+            assert_eq!(attempts, [home, other], "{fault:?}");
+            let branch = |at: usize| stage.up[at].1.top_via().unwrap().branch().unwrap().to_owned();
+            assert_ne!(branch(0), branch(1));
+            let (flow, invite) = stage.up.remove(1);
+            assert_eq!(values(&invite, Name::RecordRoute).len(), 2, "each copy has one pair");
+            stage.answer(flow, &invite, 200);
+            stage.settle();
+            assert_eq!(stage.statuses(alice()), [200], "{fault:?}");
+        }
+    }
+}
+
+/// What does not live is not asked, and what lives again is.
+#[test]
+fn who_does_not_answer_options_gets_nothing() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.living, 2);
+    for fault in [Server::Silent, Server::Busy, Server::Closed] {
+        stage.servers = BTreeMap::from([(one(), fault), (two(), fault)]);
+        stage.wait(8 * SECOND);
+        assert_eq!(stage.living, 0, "{fault:?}");
+        stage.asks(bob(), "REGISTER", "sip:example.com", "c", "");
+        assert!(stage.up.is_empty());
+        let Some((_, Message::Response(refusal))) = stage.down.pop() else { panic!("no answer") };
+        assert_eq!(refusal.status.code(), 503);
+        assert!(refusal.headers.get(Name::RetryAfter).is_some());
+        stage.wait(40 * SECOND);
+        stage.down.clear();
+        stage.servers = BTreeMap::from([(one(), Server::Fine), (two(), fault)]);
+        stage.wait(3 * SECOND);
+        assert_eq!(stage.living, 1, "{fault:?}");
+        stage.asks(bob(), "REGISTER", "sip:example.com", &call_for(two()), "");
+        let (flow, register) = stage.next_up();
+        assert_eq!(flow.remote, one());
+        stage.answer(flow, &register, 200);
+        stage.wait(40 * SECOND);
+        stage.down.clear();
+        stage.servers = BTreeMap::from([(one(), Server::Fine), (two(), Server::Fine)]);
+        stage.wait(3 * SECOND);
+        assert_eq!(stage.living, 2);
+        stage.wait(40 * SECOND);
+    }
+}
+
+/// RFC 3261 §9.1, §16.10: by the way of the INVITE; and one that is cancelled is not tried again.
+#[test]
+fn a_call_that_is_given_up_is_given_up_at_the_registrar() {
+    let mut stage = Stage::new();
+    stage.asks(alice(), "INVITE", "sip:bob@example.com", "c", "");
+    let (flow, invite) = stage.next_up();
+    stage.answer(flow, &invite, 180);
+    stage.settle();
+    stage.asks(alice(), "CANCEL", "sip:bob@example.com", "c", "");
+    let (to, cancel) = stage.next_up();
+    assert_eq!((to, cancel.method.as_str()), (flow, "CANCEL"));
+    assert_eq!(cancel.top_via().unwrap().branch(), invite.top_via().unwrap().branch());
+    stage.answer(flow, &invite, 487);
+    stage.settle();
+    assert_eq!(stage.statuses(alice()), [180, 200, 487]);
+    assert!(stage.up.iter().all(|(_, request)| request.method == Method::Ack));
+}
+
+/// RFC 3261 §11: a registrar asks whether the edge is there.
+#[test]
+fn options_of_a_registrar_are_answered_here() {
+    let mut stage = Stage::new();
+    stage.asks(registrar(), "OPTIONS", &format!("sip:{EDGE}"), "c", "");
+    assert_eq!(stage.statuses(registrar()), [200]);
+    let text = request("INVITE", "sip:bob@example.com", "d", "z9hG4bKr2", "", "");
+    stage.says(registrar(), &text);
+    assert_eq!(stage.statuses(registrar()), [200, 403], "it must not come back to where it came from");
+}
+
+/// RFC 3261 §26.2.2.
+#[test]
+fn a_sips_request_needs_tls_up_there() {
+    let mut stage = Stage::new();
+    stage.asks(alice(), "INVITE", "sips:bob@example.com", "c", "");
+    assert_eq!(stage.statuses(alice()), [480]);
+    let mut stage = Stage::with(&["sip:10.0.0.1", "sips:10.0.0.2:5070"]);
+    stage.asks(alice(), "INVITE", "sips:bob@example.com", "c", "");
+    let (flow, _) = stage.next_up();
+    assert_eq!((flow.protocol, flow.remote), (Protocol::Tls, two()));
+}
+
+/// RFC 3261 §18.1.1.
+#[test]
+fn what_is_large_goes_over_tcp_where_there_is_tcp() {
+    for has_tcp in [true, false] {
+        let mut stage = Stage::with(&["sip:10.0.0.1"]);
+        if !has_tcp {
+            stage.servers.insert(one(), Server::Closed);
+        }
+        let extra = format!("X-Long: {}\r\n", "x".repeat(1_200));
+        stage.asks(alice(), "MESSAGE", "sip:bob@example.com", "c", &extra);
+        let (flow, _) = stage.next_up();
+        assert_eq!(flow.protocol == Protocol::Tcp, has_tcp);
+    }
+}
+
+/// An edge that names itself would send everything to itself.
+#[test]
+fn this_edge_is_no_next_hop_of_its_own() {
+    let stage = Stage::with(&["sip:192.0.2.1:5060;transport=tcp"]);
+    assert_eq!(stage.living, 0);
+}
+
+/// Requests are shared by Call-ID, and each Call-ID stays where it is (a challenge is answered to who made it).
+#[test]
+fn a_call_id_has_one_server() {
+    let mut stage = Stage::new();
+    let mut seen = BTreeMap::<IpAddr, usize>::new();
+    for number in 0..100 {
+        let call_id = format!("call-{number}");
+        let mut servers = Vec::new();
+        for turn in 0..2 {
+            let branch = format!("z9hG4bK{number}-{turn}");
+            stage.says(bob(), &request("REGISTER", "sip:example.com", &call_id, &branch, "", ""));
+            servers.push(stage.next_up().0.remote.ip());
+        }
+        assert_eq!(servers[0], servers[1]);
+        *seen.entry(servers[0]).or_default() += 1;
+    }
+    assert!(seen.len() == 2 && seen.values().all(|share| (30..=70).contains(share)), "{seen:?}");
+}
+
+impl Stage {
+    /// The flow on which the edge talks to a server.
+    fn flow_of(&mut self, server: SocketAddr) -> Flow {
+        let call_id = call_for(server);
+        self.asks(bob(), "MESSAGE", "sip:x@example.com", &call_id, "");
+        let (flow, request) = self.next_up();
+        self.answer(flow, &request, 200);
+        self.settle();
+        self.down.clear();
+        flow
+    }
+}
