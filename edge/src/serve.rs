@@ -65,15 +65,11 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     metrics::observe(&registry, &transport);
     let resolver = resolver(&config, &transport, &registry);
     let links = dial(&config, &settings(&config, &keys, &transport), &intake)?;
-    if let Some(links) = &links {
-        let _ = intake.links.set(links.clone());
-    }
 
     let mut shards = Vec::new();
     for (shard, (receiver, inbox)) in receivers.into_iter().zip(&intake.inboxes).enumerate() {
         let own = Settings { shard: (shard, workers), ..settings(&config, &keys, &transport) };
         let engine = Edge::new(own, Timers::default(), shard::seed(seed, shard));
-        inbox.deliver(Input::Begin);
         let (transport, links, inbox, meter) =
             (transport.clone(), links.clone(), inbox.clone(), Arc::clone(&meter));
         let (resolver, keeper, linked) = (resolver.clone(), keeper.clone(), intake.linked.clone());
@@ -108,6 +104,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
 
 /// One shard, until the process stops.
 async fn run(engine: Edge, inbox: Receiver<Input>, driver: Driver, stop: Shutdown) {
+    driver.inbox.deliver(Input::Begin);
     drop(shard::run(engine, inbox, driver, async move { stop.stopped().await }).await);
 }
 
@@ -205,9 +202,10 @@ fn dial(config: &Config, settings: &Settings, intake: &Arc<Intake>) -> Result<Op
         ..Hello::default()
     };
     let sink = Arc::clone(intake);
-    link::dial(&link, cores, hello, Box::new(move |event| sink.link(event)))
-        .map(Some)
-        .map_err(|error| ConfigError::new(format!("{PREFIX}CORES"), error).into())
+    let links = link::dial(&link, cores, hello, Box::new(move |event| sink.link(event)))
+        .map_err(|error| ConfigError::new(format!("{PREFIX}CORES"), error))?;
+    let _ = intake.links.set(links.clone());
+    Ok(Some(links))
 }
 
 /// What tells the streams of this start from those of earlier ones.

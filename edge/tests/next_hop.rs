@@ -149,7 +149,7 @@ impl Stage {
             return self.down.push((flow, message));
         };
         let Message::Request(request) = message else { return self.down.push((flow, message)) };
-        let is_ping = request.method == Method::Options && request.max_forwards().unwrap() == Some(0);
+        let is_ping = request.method == Method::Options && matches!(request.max_forwards(), Ok(Some(0)));
         match server {
             Server::Silent | Server::Closed => {}
             Server::Busy => self.answer(flow, &request, 503),

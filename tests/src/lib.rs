@@ -1,5 +1,6 @@
 //! Everything that needs more than one crate.
 
+pub mod chain;
 pub mod cluster;
 pub mod database;
 pub mod dns;

@@ -87,7 +87,9 @@ impl Bench {
 fn pings(outputs: &[Output]) -> Vec<(Flow, Bytes)> {
     let ping = |output: &Output| match output {
         Output::Ping { flow, bytes } => Some((*flow, bytes.clone())),
-        Output::ToCore(..) | Output::Lost(_) | Output::Supervise(_) | Output::Report(_) => None,
+        Output::ToCore(..) | Output::Lost(_) | Output::Back(_) | Output::Supervise(_) | Output::Report(_) => {
+            None
+        }
     };
     outputs.iter().filter_map(ping).collect()
 }

@@ -1,6 +1,7 @@
 //! The cluster that the scenarios of one program share: three edges, two cores, processes all of them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -119,8 +120,19 @@ impl Exchange {
     }
 
     async fn open(&self, user: &str, domain: &'static str, edge: usize, transport: Transport) -> Phone {
-        static MARKS: AtomicU32 = AtomicU32::new(0);
-        let mark = format!("{}p{}", user, MARKS.fetch_add(1, Ordering::Relaxed));
-        Phone::open(user, domain, transport, &self.access(edge, transport), mark).await
+        Phone::open(user, domain, transport, &self.access(edge, transport), mark(user)).await
     }
+}
+
+impl Phone {
+    /// A phone of `user` in the clusters' domain, before whatever listens there; `authority` is a PEM file of whom it believes.
+    pub async fn before(user: &str, transport: Transport, address: SocketAddr, authority: PathBuf) -> Self {
+        let access = Access { address, authority };
+        Self::open(user, DOMAIN, transport, &access, mark(user)).await
+    }
+}
+
+fn mark(user: &str) -> String {
+    static MARKS: AtomicU32 = AtomicU32::new(0);
+    format!("{user}p{}", MARKS.fetch_add(1, Ordering::Relaxed))
 }

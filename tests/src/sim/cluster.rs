@@ -320,7 +320,7 @@ impl Sim {
                 }
                 edge_engine::Output::Egress(ask) => self.edge_asks(edge, ask),
                 edge_engine::Output::Silent(flow) => self.tell_keeper(edge, keeper::Input::Silent(flow)),
-                edge_engine::Output::Report(_) => {}
+                edge_engine::Output::NextHops(_) | edge_engine::Output::Report(_) => {}
             }
         }
         spoke
