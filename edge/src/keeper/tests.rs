@@ -499,6 +499,22 @@ fn a_flow_that_ends_is_asked_nothing_more() {
     assert_eq!(bench.keeper.counters().lost, 0);
 }
 
+/// Whoever has been told that a flow is lost is told that it is not: it answers, or no registration is on it any more.
+#[test]
+fn a_lost_flow_is_not_remembered_for_ever() {
+    let is_back = |output: &Output| matches!(output, Output::Back(flow) if *flow == udp(1));
+    for speaks in [true, false] {
+        let mut bench = Bench::new(NatPing::Options);
+        bench.register(udp(1), "alice", 150);
+        assert!(bench.ping(true).is_empty());
+        let lost = bench.run(5 * INTERVAL - Duration::from_secs(1));
+        assert!(lost.iter().any(|output| matches!(output, Output::Lost(flow) if *flow == udp(1))));
+        assert!(!lost.iter().any(is_back));
+        let after = if speaks { bench.register(udp(1), "alice", 3600) } else { bench.run(3 * INTERVAL) };
+        assert!(after.iter().any(is_back), "{speaks}");
+    }
+}
+
 #[test]
 fn a_phone_that_never_answers_pings_is_not_asked_more_often() {
     let mut bench = Bench::new(NatPing::Options);
