@@ -66,16 +66,12 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let resolver = resolver(&config, &transport, &registry);
     let links = dial(&config, &settings(&config, &keys, &transport), &intake)?;
 
-    let mut shards = Vec::new();
-    for (shard, (receiver, inbox)) in receivers.into_iter().zip(&intake.inboxes).enumerate() {
+    let hands = (transport.clone(), links.clone(), resolver);
+    let engines = |shard| {
         let own = Settings { shard: (shard, workers), ..settings(&config, &keys, &transport) };
-        let engine = Edge::new(own, Timers::default(), shard::seed(seed, shard));
-        let (transport, links, inbox, meter) =
-            (transport.clone(), links.clone(), inbox.clone(), Arc::clone(&meter));
-        let (resolver, keeper, linked) = (resolver.clone(), keeper.clone(), intake.linked.clone());
-        let driver = Driver { transport, links, resolver, inbox, keeper, meter, linked, shard };
-        shards.push(tokio::spawn(run(engine, receiver, driver, shutdown.clone())));
-    }
+        Edge::new(own, Timers::default(), shard::seed(seed, shard))
+    };
+    let mut shards = start(engines, receivers, &intake, &hands, &shutdown);
     let settings = settings(&config, &keys, &transport);
     let engine = Keeper::new(settings, config.pings(), epoch, clock::seed(), clock::now());
     let hands = (transport.clone(), links.clone());
@@ -100,6 +96,31 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let _ = administration.await;
     tracing::info!("edge has ended");
     Ok(())
+}
+
+/// Starts every shard.
+fn start(
+    engine: impl Fn(usize) -> Edge,
+    receivers: Vec<Receiver<Input>>,
+    intake: &Intake,
+    (transport, links, resolver): &(Transport, Option<Links>, Option<Resolver>),
+    shutdown: &Shutdown,
+) -> Vec<JoinHandle<()>> {
+    let inboxes = receivers.into_iter().zip(&intake.inboxes).enumerate();
+    let started = inboxes.map(|(shard, (receiver, inbox))| {
+        let driver = Driver {
+            transport: transport.clone(),
+            links: links.clone(),
+            resolver: resolver.clone(),
+            inbox: inbox.clone(),
+            keeper: intake.keeper.clone(),
+            meter: Arc::clone(&intake.meter),
+            linked: intake.linked.clone(),
+            shard,
+        };
+        tokio::spawn(run(engine(shard), receiver, driver, shutdown.clone()))
+    });
+    started.collect()
 }
 
 /// One shard, until the process stops.
