@@ -27,8 +27,15 @@ const COOKIE: &str = "z9hG4bK";
 
 /// The token of the branch on which `copy`, whose top Via is still the edge's, goes to its target.
 pub fn token(copy: &Request, below: &Via<'_>, keys: &ClusterKeys) -> String {
-    let route = copy.headers.top(sip::Name::Route).unwrap_or_default();
-    let stem = keys.sign(TARGET, &[origin(below).as_bytes(), below.sent_by.as_bytes(), &copy.uri, route]);
+    let mut route = copy.headers.values(sip::Name::Route);
+    let top = route.next().unwrap_or_default();
+    let target = [origin(below).as_bytes(), below.sent_by.as_bytes(), &copy.uri, top];
+    // Two phones that call themselves the same may differ only in the hop behind the edge. Mostly there is none.
+    let rest: Vec<&[u8]> = route.collect();
+    let stem = match rest[..] {
+        [] => keys.sign(TARGET, &target),
+        _ => keys.sign(TARGET, &[&target, &rest[..]].concat()),
+    };
     let proof = keys.sign(WAY, &[stem.as_bytes(), origin(below).as_bytes()]);
     format!("{COOKIE}{stem}{proof}")
 }
@@ -86,6 +93,25 @@ mod tests {
         assert_eq!(first, of(&copy("z9hG4bKabc-1.0123456789abcdef", "sip:b@192.0.2.1"), &keys));
         assert_ne!(first, of(&copy("z9hG4bKabc.0123456789abcdef", "sip:b@192.0.2.2"), &keys));
         assert_ne!(first, of(&copy("z9hG4bKabd.0123456789abcdef", "sip:b@192.0.2.1"), &keys));
+    }
+
+    /// RFC 3261 §16.6 step 8: the branch of every copy is its own. Behind an outer proxy, which is one flow of an edge, two
+    /// phones may have the same private address.
+    #[test]
+    fn targets_that_differ_behind_the_edge_have_branches_of_their_own() {
+        let keys = ClusterKeys::random([1; 32]);
+        let by = |route: &[&'static str]| {
+            let mut copy = copy("z9hG4bKabc.0123456789abcdef", "sip:b@10.0.0.1");
+            route.iter().for_each(|&hop| copy.headers.append(sip::Name::Route, hop));
+            of(&copy, &keys)
+        };
+        let ways = [
+            by(&["<sip:t@edge;lr>"]),
+            by(&["<sip:t@edge;lr>", "<sip:one@outer;lr>"]),
+            by(&["<sip:t@edge;lr>", "<sip:two@outer;lr>"]),
+            by(&["<sip:t@edge;lr>", "<sip:one@outer;lr>", "<sip:two@outer;lr>"]),
+        ];
+        assert_eq!(std::collections::BTreeSet::from(ways.clone()).len(), ways.len());
     }
 
     #[test]
