@@ -17,11 +17,13 @@ use serde::de::DeserializeOwned;
 use sip::Aor;
 
 use crate::domains::Served;
+use crate::inquiries::Inquiries;
 
 pub mod contacts;
 pub mod domains;
 pub mod openapi;
 pub mod users;
+pub mod why;
 
 /// The variable of the token.
 pub const TOKEN: &str = "CORE_ADMIN_TOKEN";
@@ -32,6 +34,8 @@ pub struct Api {
     pub database: Arc<Database>,
     /// The domains of the configuration.
     pub domains: BTreeSet<String>,
+    /// The way to the engines.
+    pub inquiries: Arc<Inquiries>,
 }
 
 /// The routes under `/v1/`; the contract itself is open to all.
@@ -41,17 +45,18 @@ pub fn routes(api: Arc<Api>, tokens: &Secret) -> Router {
 }
 
 /// Every path behind the token.
-pub const PATHS: [&str; 6] = [
+pub const PATHS: [&str; 7] = [
     "/v1/users",
     "/v1/users/import",
     "/v1/users/{address}",
     "/v1/domains",
     "/v1/domains/{domain}",
     "/v1/contacts/{address}",
+    "/v1/why/{address}",
 ];
 
 fn paths() -> Router<Arc<Api>> {
-    let [users, import, user, domains, domain, contacts] = PATHS;
+    let [users, import, user, domains, domain, contacts, why] = PATHS;
     Router::new()
         .route(users, get(users::list))
         .route(import, post(users::import))
@@ -59,6 +64,7 @@ fn paths() -> Router<Arc<Api>> {
         .route(domains, get(domains::list))
         .route(domain, get(domains::show).put(domains::put).delete(domains::remove))
         .route(contacts, get(contacts::list).delete(contacts::remove))
+        .route(why, get(why::show))
 }
 
 impl Api {

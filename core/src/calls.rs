@@ -18,9 +18,8 @@ use crate::egress;
 use crate::engine::Core;
 use crate::in_dialog::Detour;
 use crate::pending::Pending;
-use crate::routing;
 use crate::signature;
-use crate::sips;
+use crate::ways::{Found, Ways};
 
 /// A request between two answers of the store. The request itself waits in its response context, where a CANCEL
 /// finds it.
@@ -104,6 +103,10 @@ impl Core {
 
     pub(crate) fn context(&mut self, request: Request) -> ResponseContext {
         let to_tag = self.layer.ids().tag();
+        Self::context_with_tag(request, to_tag)
+    }
+
+    pub(crate) fn context_with_tag(request: Request, to_tag: String) -> ResponseContext {
         ResponseContext::new(request, to_tag, Options::default())
     }
 
@@ -182,14 +185,13 @@ impl Core {
         self.refuse(id, &reject, now);
     }
 
-    /// The callee has no binding. Somebody who exists is away; a number of nobody's may be the operator's route.
+    /// The callee has no binding.
     fn nobody_there(&mut self, call: &Call, exists: bool, now: Instant) {
-        let may_leave = !exists && call.callee.who == Who::Everybody;
-        if may_leave && self.by_routes(call.id, call.callee.aor.user(), call.caller.is_some(), now) {
-            return;
+        let Some(context) = self.contexts.get(&call.id) else { return };
+        match self.without_binding(&call.callee, context.response.request(), exists) {
+            Ok(uri) => self.by_routes(call.id, &uri, call.caller.is_some(), now),
+            Err(reject) => self.refuse(call.id, &reject, now),
         }
-        let status = if exists { routing::UNAVAILABLE } else { routing::NOT_FOUND };
-        self.refuse(call.id, &Reject::new(status), now);
     }
 
     fn prove(
@@ -214,37 +216,26 @@ impl Core {
     /// §16.5 and §16.6: the target set, and a branch for each of the first group. Statefully: §16.1.
     fn fork(&mut self, mut call: Box<Call>, record: &Record, is_last_known: bool, now: Instant) {
         let Some(context) = self.contexts.get(&call.id) else { return };
-        let targets = call.callee.targets(record, context.response.request(), self.unix(now));
-        if targets.is_empty() && is_last_known {
-            // He may have registered meanwhile.
-            return self.refuse_for_now(call.id, now);
-        }
-        if targets.is_empty() {
-            if sips::is_asked(context.response.request()) && record.live(self.unix(now)).next().is_some() {
-                return self.refuse(call.id, &sips::not_allowed(), now);
+        let found = Found { record, is_last_known };
+        let ways = self.ways(&call.callee, context.response.request(), found, call.is_stranger, now);
+        let mut targets = match ways {
+            Ways::Targets { targets, suspended } => {
+                self.counters.suspended += suspended.len() as u64;
+                targets
             }
-            if let Some(status) = call.callee.missing() {
-                return self.refuse(call.id, &Reject::new(status), now);
+            Ways::Refused(reject) => return self.refuse(call.id, &reject, now),
+            Ways::NotNow => return self.refuse_for_now(call.id, now),
+            Ways::Nobody => {
+                call.looking_for_user = true;
+                let query = Query::Credentials(User::of(&call.callee.aor));
+                return self.ask(query, Pending::Call(call));
             }
-            if call.is_stranger {
-                // §16.5 wants 480 for whoever is not there. Only our own users are told who does not exist at all.
-                return self.refuse(call.id, &Reject::new(routing::UNAVAILABLE), now);
-            }
-            call.looking_for_user = true;
-            let Callee { aor, .. } = &call.callee;
-            let query = Query::Credentials(User::of(aor));
-            return self.ask(query, Pending::Call(call));
-        }
-        let mut targets = self.awake(targets, now);
-        if targets.is_empty() {
-            // Every flow is lost: the caller hears it at once and not after Timer B.
-            return self.refuse(call.id, &Reject::new(routing::UNAVAILABLE), now);
-        }
+        };
         if let Some(Target { route, .. }) = call.by_route.take().filter(|way| way.route.len() > 1) {
             // RFC 5627 §6.1: inside a dialog the Route beyond the cluster counts, and not the Path.
             targets.iter_mut().for_each(|target| target.route.clone_from(&route));
         }
-        if call.callee.who == Who::RemoteTarget {
+        if call.callee.who == Who::RemoteTarget && !targets.is_empty() {
             self.counters.detours += 1;
         }
         let targets: TargetSet = targets.into_iter().collect();

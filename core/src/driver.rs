@@ -11,6 +11,7 @@ use sip::{Summary, parse};
 
 use crate::engine::{Input, Output, QueryId};
 use crate::events;
+use crate::inquiries::Inquiries;
 use crate::metrics::Meter;
 use crate::notify::Notify;
 
@@ -21,6 +22,7 @@ pub(crate) struct Driver {
     /// Of all shards.
     pub(crate) inboxes: Vec<Inbox<Input>>,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) inquiries: Arc<Inquiries>,
     pub(crate) shard: usize,
 }
 
@@ -31,6 +33,7 @@ impl shard::Driver<Output> for Driver {
             Output::Ask(id, query) => self.ask(id, query),
             Output::Notify(notify) => self.notify(notify),
             Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
+            Output::Why(id, why) => self.inquiries.answer(id, why),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// The user of ours that a request says it comes from.
-    fn sender(&self, request: &Request) -> Result<Aor, Reject> {
+    pub(crate) fn sender(&self, request: &Request) -> Result<Aor, Reject> {
         let from = request.from()?.parsed_uri()?;
         if !from.is_sip() || !self.settings.serves(&from) {
             return Err(forbidden("Domain Not Served"));
@@ -164,30 +164,29 @@ impl Core {
     }
 
     /// The operator's next hop for the domain of a request.
-    fn next_hop(&self, request: &Request) -> Option<Bytes> {
+    pub(crate) fn next_hop(&self, request: &Request) -> Option<Bytes> {
         let uri = request.request_uri().ok()?;
         let host = uri.host_port();
         let name = uri.port.map_or(host, |_| host.rsplit_once(':').map_or(host, |(name, _)| name));
         self.settings.routes.of_domain(name)
     }
 
-    /// Nobody of that name in our domain, and no To tag: the operator's routes may lead to him.
-    pub(crate) fn by_routes(&mut self, id: ServerId, user: &str, is_proven: bool, now: Instant) -> bool {
-        let Some(uri) = self.settings.routes.of_user(user) else { return false };
-        let Some(request) = self.contexts.get(&id).map(|context| context.response.request()) else {
-            return false;
-        };
-        if request.to_tag().is_some() {
-            return false;
+    /// Nobody of that name in our domain: to the Request-URI that the operator's routes have for him.
+    pub(crate) fn by_routes(&mut self, id: ServerId, uri: &Bytes, is_proven: bool, now: Instant) {
+        let Some(context) = self.contexts.get(&id) else { return };
+        match self.check_leaving(context.response.request(), is_proven) {
+            Ok(()) => self.leave(id, uri, None, now),
+            Err(reject) => {
+                self.counters.relays_refused += 1;
+                self.refuse(id, &reject, now);
+            }
         }
-        if is_proven || (!self.settings.challenged.includes(&request.method) && self.sender(request).is_ok())
-        {
-            self.leave(id, &uri, None, now);
-        } else {
-            self.counters.relays_refused += 1;
-            self.refuse(id, &forbidden("Route Not For Strangers"), now);
-        }
-        true
+    }
+
+    /// Only who is one of ours may take the operator's routes: proven, or believed where nobody has to prove it.
+    pub(crate) fn check_leaving(&self, request: &Request, is_proven: bool) -> Result<(), Reject> {
+        let is_ours = || !self.settings.challenged.includes(&request.method) && self.sender(request).is_ok();
+        if is_proven || is_ours() { Ok(()) } else { Err(forbidden("Route Not For Strangers")) }
     }
 
     /// §16.6: out by one edge, and by the next one when that is lost.
@@ -237,7 +236,7 @@ impl Core {
     }
 
     /// The ways out, the best first: `named` if given, then every other edge as the Call-ID ranks them.
-    fn exits(
+    pub(crate) fn exits(
         &self,
         request: &Request,
         uri: &Bytes,

@@ -27,6 +27,7 @@ use crate::pending::Pending;
 use crate::routing::{self, Destination};
 use crate::settings::Settings;
 use crate::signature;
+use crate::why::{Question, Why};
 
 /// An edge as the transaction layer sees it: the link is reliable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +90,8 @@ pub enum Input {
     NotSent(Bytes),
     /// Asks for [`Output::Report`].
     Report,
+    /// Asks for [`Output::Why`].
+    Why(Question),
 }
 
 /// What a core wants done.
@@ -109,6 +112,8 @@ pub enum Output {
     Notify(Box<Notify>),
     /// What was counted so far.
     Report(Box<Counters>),
+    /// What a call would come to, and the number of the question.
+    Why(u64, Box<Why>),
 }
 
 /// The state of a core: transactions and questions under way, nothing else.
@@ -276,7 +281,7 @@ impl Core {
         }
     }
 
-    fn admit(&self, request: &Request, loop_hash: u64) -> Result<Destination, Reject> {
+    pub(crate) fn admit(&self, request: &Request, loop_hash: u64) -> Result<Destination, Reject> {
         validate::request(request, &validate::Rules { supported: &[] })?;
         if branch::is_loop(request, &|sent_by| sent_by == signature::SENT_BY, loop_hash) {
             return Err(Reject::new(StatusCode::new(482)));
@@ -424,6 +429,7 @@ impl Core {
             Some(Pending::Cancel(cancel)) => self.on_cancel_answer(&cancel.0, &cancel.1, answer, now),
             Some(Pending::Broken(broken)) => self.on_broken_answer(*broken, answer, now),
             Some(Pending::Ack(ack)) => self.on_ack_answer(*ack, answer, now),
+            Some(Pending::Why(asked)) => self.on_why_answer(*asked, answer, now),
             None => {}
         }
     }
@@ -461,6 +467,7 @@ impl node::Engine for Core {
             Input::Domains(domains) => self.serve(domains),
             Input::Clock(unix) => self.clock = Clock { at: now, unix },
             Input::NotSent(bytes) => self.layer.not_sent(&bytes, now),
+            Input::Why(question) => self.why(question, now),
             Input::Report => self.out.push_back(Output::Report(Box::new(self.counters()))),
         }
         self.pump(now);

@@ -62,8 +62,17 @@ impl Flows {
         self.order.retain(|(until, token)| lost.get(token).is_some_and(|hint| hint.until == *until));
     }
 
-    fn is_lost(&self, token: &[u8], now: Instant) -> bool {
+    pub(crate) fn is_lost(&self, token: &[u8], now: Instant) -> bool {
         self.lost.get(token).is_some_and(|hint| hint.until > now)
+    }
+
+    /// Takes the targets whose flow is lost out of these.
+    pub(crate) fn take_lost(&self, targets: &mut Vec<Target>, now: Instant) -> Vec<Target> {
+        if self.lost.is_empty() {
+            return Vec::new();
+        }
+        let is_lost = |hop: &Bytes| token(hop).is_some_and(|token| self.is_lost(token, now));
+        targets.extract_if(.., |target| target.route.first().is_some_and(is_lost)).collect()
     }
 
     /// Forgets what is too old, and the oldest when there is too much.
@@ -83,12 +92,7 @@ impl Core {
     /// The targets but those whose flow is lost; with the next reg-id of an instance, a caller does not wait for the dead
     /// one first.
     pub(crate) fn awake(&mut self, mut targets: Vec<Target>, now: Instant) -> Vec<Target> {
-        if self.flows.len() > 0 {
-            let before = targets.len();
-            let is_lost = |hop: &Bytes| token(hop).is_some_and(|token| self.flows.is_lost(token, now));
-            targets.retain(|target| !target.route.first().is_some_and(is_lost));
-            self.counters.suspended += (before - targets.len()) as u64;
-        }
+        self.counters.suspended += self.flows.take_lost(&mut targets, now).len() as u64;
         targets
     }
 

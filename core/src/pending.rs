@@ -10,6 +10,7 @@ use crate::in_dialog::{Ack, Broken};
 use crate::notify::{Notification, Unsubscribe};
 use crate::register::Register;
 use crate::subscribe::Subscription;
+use crate::why::Asked;
 
 /// The continuation of one question.
 #[derive(Debug)]
@@ -34,4 +35,6 @@ pub(crate) enum Pending {
     Broken(Box<Broken>),
     /// An ACK to a 2xx whose Route leads nowhere.
     Ack(Box<Ack>),
+    /// An operator's question.
+    Why(Box<Asked>),
 }

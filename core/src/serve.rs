@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use link::Links;
 use location::{Database, Handle, Service};
-use node::admin::{Admin, Readiness, Router};
+use node::admin::{Admin, Condition, Readiness, Router};
 use node::config::ConfigError;
 use node::exit::Failure;
 use node::metrics::Registry;
@@ -24,6 +24,7 @@ use crate::driver::Driver;
 use crate::due;
 use crate::engine::{Core, Input};
 use crate::events::Intake;
+use crate::inquiries::Inquiries;
 use crate::keys::ClusterKeys;
 use crate::metrics::Meter;
 use crate::snapshot::Snapshots;
@@ -55,18 +56,12 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
 
     let (inboxes, receivers): (Vec<Inbox<Input>>, Vec<_>) =
         (0..workers).map(|_| shard::inbox(config.queue)).unzip();
-    let intake = Arc::new(Intake {
-        inboxes,
-        meter: Arc::clone(&meter),
-        limits: sip::parse::Limits::default(),
-        linked,
-        links: OnceLock::new(),
-        snapshots: OnceLock::new(),
-    });
+    let intake = intake(inboxes, &meter, linked);
     let (database, store) = open(&config, &intake).await?;
     watch(&config, &database, &intake, &readiness).await;
     let _ = intake.snapshots.set(Snapshots::new(Arc::clone(&database)));
     let links = accept(&config, &keys, &intake)?;
+    let inquiries = Arc::new(Inquiries::new(intake.inboxes.clone()));
     let _ = intake.links.set(links.clone());
 
     let mut shards = Vec::new();
@@ -75,7 +70,8 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         let seed = shard::seed(seed, shard);
         let engine = Core::new(settings, Timers::default(), seed, clock::now(), clock::unix_now());
         let (links, store, meter) = (links.clone(), store.clone(), Arc::clone(&meter));
-        let driver = Driver { links, store, inboxes: intake.inboxes.clone(), meter, shard };
+        let (inboxes, inquiries) = (intake.inboxes.clone(), Arc::clone(&inquiries));
+        let driver = Driver { links, store, inboxes, meter, inquiries, shard };
         let stop = shutdown.clone();
         let run =
             async move { shard::run(engine, receiver, driver, async move { stop.stopped().await }).await };
@@ -84,7 +80,7 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tokio::spawn(report(intake.inboxes.clone()));
     tracing::info!(core = config.name, admin = %admin.address(), "core is up");
 
-    let (routes, stopped) = (api(&config, &database), shutdown.clone());
+    let (routes, stopped) = (api(&config, &database, inquiries), shutdown.clone());
     let administration = tokio::spawn(
         admin.serve(readiness.clone(), registry, routes, async move { stopped.stopped().await }),
     );
@@ -115,6 +111,17 @@ async fn watch(config: &Config, database: &Arc<Database>, intake: &Intake, readi
     watch.begin().await;
 }
 
+fn intake(inboxes: Vec<Inbox<Input>>, meter: &Arc<Meter>, linked: Condition) -> Arc<Intake> {
+    Arc::new(Intake {
+        inboxes,
+        meter: Arc::clone(meter),
+        limits: sip::parse::Limits::default(),
+        linked,
+        links: OnceLock::new(),
+        snapshots: OnceLock::new(),
+    })
+}
+
 async fn bind_admin(config: &Config) -> Result<Admin, ConfigError> {
     let admin = Admin::bind("CORE_ADMIN", config.admin).await?;
     match (&config.admin_tls_cert, &config.admin_tls_key) {
@@ -123,8 +130,8 @@ async fn bind_admin(config: &Config) -> Result<Admin, ConfigError> {
     }
 }
 
-fn api(config: &Config, database: &Arc<Database>) -> Router {
-    let api = Arc::new(Api { database: Arc::clone(database), domains: config.domains() });
+fn api(config: &Config, database: &Arc<Database>, inquiries: Arc<Inquiries>) -> Router {
+    let api = Arc::new(Api { database: Arc::clone(database), domains: config.domains(), inquiries });
     admin::routes(api, &config.admin_token)
 }
 

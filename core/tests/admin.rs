@@ -2,19 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use core_registrar::admin::{self, Api, PATHS, openapi};
-use location::{Database, Directory, LocationStore, Save, User};
+use core_registrar::engine::{Core, Input, Output};
+use core_registrar::inquiries::Inquiries;
+use core_registrar::keys::ClusterKeys;
+use core_registrar::routes::Routes;
+use core_registrar::settings::{Challenged, Settings};
+use link::PeerId;
+use location::{Answer, Database, Directory, LocationStore, Query, Save, User};
 use node::admin::axum;
 use node::config::Secret;
-use registrar::{Binding, Record, UnixTime};
+use node::{clock, shard};
+use registrar::{Binding, Policy, Record, UnixTime};
 use serde_json::{Value, json};
 use sip::Aor;
 use sip::digest::{Algorithm, ha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use transaction::Timers;
 
 /// An API on loopback with a database of its own.
 struct Host {
@@ -22,13 +31,51 @@ struct Host {
     database: Arc<Database>,
 }
 
+/// An engine with one edge, and the way to it.
+fn engine(database: Arc<Database>) -> Arc<Inquiries> {
+    let settings = Settings {
+        name: "core-1".to_owned(),
+        domains: ["example.com".to_owned()].into(),
+        keys: ClusterKeys::random([1; 32]),
+        nonce_lifetime: 300,
+        algorithms: vec![Algorithm::Sha256],
+        challenged: Challenged::All,
+        policy: Policy::default(),
+        service_route: false,
+        reg_watchers: BTreeSet::new(),
+        routes: Routes::default(),
+    };
+    let (inbox, receiver) = shard::inbox(64);
+    let engine = Core::new(settings, Timers::default(), [2; 32], clock::now(), clock::unix_now());
+    let inquiries = Arc::new(Inquiries::new(vec![inbox.clone()]));
+    let answers = Arc::clone(&inquiries);
+    inbox.deliver(Input::EdgeUp { edge: PeerId(1), name: "edge-1".to_owned(), advertised: Vec::new() });
+    let perform = move |output| match output {
+        Output::Ask(id, Query::Lookup { aor, user: Some(user) }) => {
+            let (database, inbox) = (Arc::clone(&database), inbox.clone());
+            tokio::spawn(async move {
+                let (mut records, mut users) = database.lookup(&[aor], &[user]).await.unwrap();
+                let (record, credentials) = (records.remove(0), Some(users.remove(0)));
+                inbox
+                    .deliver(Input::Answer(id, Answer::Loaded { record, credentials, is_last_known: false }));
+            });
+        }
+        Output::Why(id, why) => answers.answer(id, why),
+        other => panic!("nobody has called: {other:?}"),
+    };
+    tokio::spawn(shard::run(engine, receiver, perform, std::future::pending()));
+    inquiries
+}
+
 /// Status, head in lower case, and body.
-type Answer = (u16, String, String);
+type Answered = (u16, String, String);
 
 impl Host {
     async fn start(tokens: &str) -> Self {
         let database = Arc::new(Database::open("sqlite::memory:").await.unwrap());
-        let api = Api { database: Arc::clone(&database), domains: ["example.com".to_owned()].into() };
+        let inquiries = engine(Arc::clone(&database));
+        let domains = ["example.com".to_owned()].into();
+        let api = Api { database: Arc::clone(&database), domains, inquiries };
         let routes = admin::routes(Arc::new(api), &Secret::new(tokens));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -36,7 +83,7 @@ impl Host {
         Self { address, database }
     }
 
-    async fn send(&self, token: &str, method: &str, path: &str, kind: &str, body: &str) -> Answer {
+    async fn send(&self, token: &str, method: &str, path: &str, kind: &str, body: &str) -> Answered {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let token =
             if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
@@ -227,6 +274,77 @@ async fn contacts_are_shown_and_removed() {
         let (status, shown) = host.ask("GET", "/v1/contacts/alice@example.com", "").await;
         assert_eq!((status, shown), (200, json!({ "contacts": [] })));
     }
+}
+
+#[tokio::test]
+async fn why_is_told_by_the_engine_with_its_links() {
+    let host = Host::start("secret").await;
+    let elsewhere = Binding {
+        contact: "sip:alice@192.0.2.2".to_owned(),
+        path: vec!["<sip:t@edge-2;lr;ob>".to_owned()],
+        q: 500,
+        ..binding()
+    };
+    let record = Record { bindings: vec![elsewhere, binding()], ..Record::default() };
+    let aor = Aor::parse("alice@example.com").unwrap();
+    host.database.save(&[Save { aor, expected: 0, record }]).await.unwrap();
+    let (status, why) = host.ask("GET", "/v1/why/alice@example.com", "").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&why["core"], &why["user"], &why["store"]),
+        (&json!("core-1"), &json!(false), &json!("database"))
+    );
+    let contacts: Vec<_> =
+        why["contacts"].as_array().unwrap().iter().map(|it| (&it["contact"], &it["flow"])).collect();
+    assert_eq!(
+        contacts,
+        [
+            (&json!("sip:alice@192.0.2.1:5060"), &json!("open")),
+            (&json!("sip:alice@192.0.2.2"), &json!("unknown-edge")),
+        ]
+    );
+    let way = json!({
+        "contact": 1,
+        "request_uri": "sip:alice@192.0.2.1:5060",
+        "route": ["<sip:t@edge-1;lr;ob>"],
+        "edge": "edge-1",
+    });
+    assert_eq!(why["call"]["groups"][0], json!({ "q": 1000, "branches": [{ "ways": [way] }] }));
+    assert_eq!(why["call"]["groups"][1]["branches"][0]["ways"][0]["edge"], Value::Null);
+    assert_eq!(why["call"]["answer"], Value::Null);
+    assert_eq!(host.ask("GET", "/v1/why/alice", "").await.0, 400);
+    let (status, why) = host.ask("GET", "/v1/why/zoe%2Dx@example.com", "").await;
+    assert_eq!((status, &why["call"]["answer"]["status"]), (200, &json!(404)));
+}
+
+/// The document says of everything that is told that it is there.
+#[tokio::test]
+async fn what_is_told_is_what_the_contract_requires() {
+    let host = Host::start("secret").await;
+    let record = Record { bindings: vec![binding()], ..Record::default() };
+    let aor = Aor::parse("alice@example.com").unwrap();
+    host.database.save(&[Save { aor, expected: 0, record }]).await.unwrap();
+    let (_, why) = host.ask("GET", "/v1/why/alice@example.com", "").await;
+    let schemas = &serde_json::from_str::<Value>(openapi::DOCUMENT).unwrap()["components"]["schemas"];
+    let keys = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let required = |schema: &Value| -> Vec<String> {
+        let mut names: Vec<_> = schema["required"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    let bound = &schemas["Why"]["properties"]["contacts"]["items"];
+    let mut of_bound = [required(&schemas["Contact"]), required(bound)].concat();
+    of_bound.sort_unstable();
+    assert_eq!(keys(&why), required(&schemas["Why"]));
+    assert_eq!(keys(&why["contacts"][0]), of_bound);
+    assert_eq!(keys(&why["call"]), required(&schemas["Call"]));
+    let (_, nobody) = host.ask("GET", "/v1/why/zoe@example.com", "").await;
+    assert_eq!(keys(&nobody["call"]["answer"]), required(&schemas["Refusal"]));
 }
 
 /// The document has every route and no other; its examples are accepted and its required fields are there.

@@ -41,7 +41,7 @@ fn bye(core: &mut Core, route: &str, now: Instant) -> QueryId {
     loop {
         match core.poll_output().expect("the core asks the store") {
             Output::Ask(id, _) => return id,
-            Output::ToEdge { .. } | Output::Notify(_) | Output::Report(_) => {}
+            Output::ToEdge { .. } | Output::Notify(_) | Output::Report(_) | Output::Why(..) => {}
         }
     }
 }

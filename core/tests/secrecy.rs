@@ -67,7 +67,7 @@ fn deed(core: &mut Core, request: Message, now: Instant) -> (Vec<&'static str>, 
                     return (asked, response);
                 }
             }
-            Output::Report(_) | Output::Notify(_) => {}
+            Output::Report(_) | Output::Notify(_) | Output::Why(..) => {}
         }
     }
 }

@@ -88,6 +88,8 @@ const STEPPED: [&str; 26] = [
     "core/src/register",
     "core/src/calls",
     "core/src/routing",
+    "core/src/ways",
+    "core/src/why",
     "core/src/auth",
     "core/src/nonce",
 ];

@@ -12,7 +12,7 @@ use registrar::UnixTime;
 use serde_json::{Value, json};
 
 use super::{Api, address, away};
-use crate::command::contacts::Contact;
+use crate::contact::Contact;
 
 /// `GET /v1/contacts/{address}`: an address without contacts has an empty list.
 pub(super) async fn list(State(api): State<Arc<Api>>, path: Path<String>) -> Result<Json<Value>, Problem> {

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use location::LocationStore;
 use node::clock;
 use node::exit::Failure;
-use registrar::{Binding, UnixTime};
-use serde::Serialize;
+use registrar::UnixTime;
 use sip::Aor;
 
 use super::{address, open, shown, store};
 use crate::Config;
+use crate::contact::Contact;
 
 /// What can be done with contacts.
 #[derive(Debug, clap::Subcommand)]
@@ -63,53 +63,7 @@ fn none(aor: &Aor) -> Failure {
     Failure::Refused(format!("{} has no contacts", shown(aor)))
 }
 
-/// A binding as it is shown. Fields are only added: scripts read them.
-#[derive(Debug, Serialize)]
-pub(crate) struct Contact<'a> {
-    contact: &'a str,
-    params: &'a str,
-    /// In thousandths.
-    q: u16,
-    /// In seconds.
-    expires_in: u64,
-    edge: &'a str,
-    source: &'a str,
-    /// From the top: the way to the contact (RFC 3327).
-    path: &'a [String],
-    instance: Option<&'a str>,
-    reg_id: Option<u32>,
-    user_agent: &'a str,
-    written_by: &'a str,
-    call_id: &'a str,
-    cseq: u32,
-    /// In seconds since 1970.
-    registered_at: u64,
-    updated_at: u64,
-}
-
-impl<'a> Contact<'a> {
-    pub(crate) fn of(binding: &'a Binding, now: UnixTime) -> Self {
-        Self {
-            contact: &binding.contact,
-            params: &binding.params,
-            q: binding.q,
-            expires_in: binding.expires_at.0.saturating_sub(now.0),
-            edge: &binding.edge,
-            source: &binding.source,
-            path: &binding.path,
-            instance: binding.instance.as_deref(),
-            reg_id: binding.reg_id,
-            user_agent: &binding.user_agent,
-            written_by: &binding.written_by,
-            call_id: &binding.call_id,
-            cseq: binding.cseq,
-            registered_at: binding.registered_at.0,
-            updated_at: binding.updated_at.0,
-        }
-    }
-}
-
-fn as_json(contacts: &[Contact<'_>]) -> String {
+fn as_json(contacts: &[Contact]) -> String {
     let mut text =
         serde_json::to_string_pretty(contacts).expect("strings and numbers always have a JSON form");
     text.push('\n');
@@ -117,18 +71,18 @@ fn as_json(contacts: &[Contact<'_>]) -> String {
 }
 
 /// One line for each: the contact and, with a tab before each, what is most asked for.
-fn as_lines(contacts: &[Contact<'_>]) -> String {
+fn as_lines(contacts: &[Contact]) -> String {
     let mut text = String::new();
     for it in contacts {
         let line = format!(
             "{}\texpires-in={}s\tedge={}\tsource={}\tpath={}\twritten-by={}\tcall-id={}\tcseq={}",
-            plain(it.contact),
+            plain(&it.contact),
             it.expires_in,
-            plain(it.edge),
-            plain(it.source),
+            plain(&it.edge),
+            plain(&it.source),
             plain(&it.path.join(",")),
-            plain(it.written_by),
-            plain(it.call_id),
+            plain(&it.written_by),
+            plain(&it.call_id),
             it.cseq,
         );
         writeln!(text, "{line}").expect("a string takes anything");
@@ -151,6 +105,8 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use registrar::Binding;
+
     use super::*;
 
     fn binding() -> Binding {

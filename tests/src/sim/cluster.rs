@@ -378,7 +378,7 @@ impl Sim {
                 core_engine::Output::Notify(notify) => {
                     self.tell_core(core, core_engine::Input::Notify(notify));
                 }
-                core_engine::Output::Report(_) => {}
+                core_engine::Output::Report(_) | core_engine::Output::Why(..) => {}
             }
         }
         spoke
