@@ -27,6 +27,7 @@ pub mod migrate;
 pub mod password;
 mod subscribers;
 pub mod users;
+pub mod why;
 
 /// What `core-registrar` can be asked to do.
 #[derive(Debug, clap::Subcommand)]
@@ -48,6 +49,16 @@ pub enum Command {
     /// Contacts: where a user is reached.
     #[command(subcommand)]
     Contacts(contacts::ContactsCommand),
+    /// Why a call to an address goes where it goes: its contacts, their flows, and what a call would come to now. Asks the core that
+    /// runs with these settings, or else the database alone.
+    Why {
+        /// NAME@DOMAIN
+        #[arg(value_name = "AOR")]
+        aor: String,
+        /// One JSON object, as the API tells it.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make the cluster's CA, unless it is there, and a certificate for each node that has none.
     Certs {
         /// Folder of the certificates. It holds the key of the CA: keep it off the nodes.
@@ -73,6 +84,7 @@ impl Command {
             | Self::User(_)
             | Self::Domain(_)
             | Self::Contacts(_)
+            | Self::Why { .. }
             | Self::Check => true,
         }
     }
@@ -90,6 +102,7 @@ pub async fn run(command: Command, config: Config) -> Result<(), Failure> {
         Command::User(command) => users::run(command, &config).await?,
         Command::Domain(command) => domains::run(command, &config).await?,
         Command::Contacts(command) => contacts::run(command, &config).await?,
+        Command::Why { aor, json } => why::run(&address(&aor)?, json, &config).await?,
         Command::Certs { dir, names } => certificates::run(&dir, &names)?,
         Command::Keys => format!("{}\n", STANDARD.encode(clock::seed())),
         Command::Check => check_text(PREFIX, &config),
@@ -140,6 +153,19 @@ fn store(error: location::Error) -> Failure {
 /// An address-of-record as operators write it: `alice@example.com`, with or without `sip:`.
 fn address(text: &str) -> Result<Aor, Failure> {
     Aor::parse(text).map_err(|_| Failure::Refused(format!("{text:?} is no address: NAME@DOMAIN expected")))
+}
+
+/// A stranger chose the text: what would move the operator's cursor or end the line is escaped.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 /// An address as it is printed.

@@ -2,6 +2,17 @@
 
 use registrar::{Binding, UnixTime};
 use serde::{Deserialize, Serialize};
+use sip::Uri;
+
+/// A contact as an operator names it.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn uri(text: &str) -> Result<Uri<'_>, String> {
+    let text = text.trim().trim_start_matches('<').trim_end_matches('>');
+    Uri::parse(text.as_bytes()).map_err(|_| format!("{text:?} is no URI of a contact: sip:… expected"))
+}
 
 /// What is known of a binding. Fields are only added: scripts read them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -63,6 +63,11 @@ impl Core {
     /// Answers at once where the domain decides, else when the store has answered.
     pub(crate) fn why(&mut self, question: Question, now: Instant) {
         let request = self.sample(&question.aor, Caller::Ours);
+        if self.is_open(&request) {
+            let mut why = self.blank(&question.aor, now);
+            (why.store, why.call.answer) = (Store::Away, Some(away()));
+            return self.tell(question.id, why);
+        }
         match self.admit(&request, signature::loop_hash(&request)) {
             Ok(Destination::Registered(callee)) => {
                 let user = Some(User::of(&question.aor));

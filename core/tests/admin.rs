@@ -2,22 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::collections::BTreeSet;
+mod common;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use core_registrar::admin::{self, Api, PATHS, openapi};
 use core_registrar::engine::{Core, Input, Output};
 use core_registrar::inquiries::Inquiries;
-use core_registrar::keys::ClusterKeys;
-use core_registrar::routes::Routes;
-use core_registrar::settings::{Challenged, Settings};
 use link::PeerId;
 use location::{Answer, Database, Directory, LocationStore, Query, Save, User};
 use node::admin::axum;
 use node::config::Secret;
 use node::{clock, shard};
-use registrar::{Binding, Policy, Record, UnixTime};
+use registrar::{Binding, Record, UnixTime};
 use serde_json::{Value, json};
 use sip::Aor;
 use sip::digest::{Algorithm, ha1};
@@ -33,20 +31,8 @@ struct Host {
 
 /// An engine with one edge, and the way to it.
 fn engine(database: Arc<Database>) -> Arc<Inquiries> {
-    let settings = Settings {
-        name: "core-1".to_owned(),
-        domains: ["example.com".to_owned()].into(),
-        keys: ClusterKeys::random([1; 32]),
-        nonce_lifetime: 300,
-        algorithms: vec![Algorithm::Sha256],
-        challenged: Challenged::All,
-        policy: Policy::default(),
-        service_route: false,
-        reg_watchers: BTreeSet::new(),
-        routes: Routes::default(),
-    };
     let (inbox, receiver) = shard::inbox(64);
-    let engine = Core::new(settings, Timers::default(), [2; 32], clock::now(), clock::unix_now());
+    let engine = Core::new(common::settings(), Timers::default(), [2; 32], clock::now(), clock::unix_now());
     let inquiries = Arc::new(Inquiries::new(vec![inbox.clone()]));
     let answers = Arc::clone(&inquiries);
     inbox.deliver(Input::EdgeUp { edge: PeerId(1), name: "edge-1".to_owned(), advertised: Vec::new() });
@@ -269,6 +255,19 @@ async fn contacts_are_shown_and_removed() {
     assert_eq!(status, 200);
     assert_eq!(shown["contacts"][0]["contact"], "sip:alice@192.0.2.1:5060");
     assert_eq!(shown["contacts"][0]["path"], json!(["<sip:t@edge-1;lr;ob>"]));
+    for (contact, status, left) in [
+        ("sip%3Aalice%40192.0.2.1%3A5061", 204, 1),
+        ("alice", 400, 1),
+        ("sip:alice@192.0.2.1:5060;transport=udp", 204, 1),
+        ("SIP%3Aalice@192.0.2.1:5060", 204, 0),
+        ("sip:alice@192.0.2.1:5060", 204, 0),
+    ] {
+        let path = format!("/v1/contacts/alice@example.com?contact={contact}");
+        assert_eq!(host.ask("DELETE", &path, "").await.0, status, "{contact}");
+        let (_, shown) = host.ask("GET", "/v1/contacts/alice@example.com", "").await;
+        assert_eq!(shown["contacts"].as_array().map(Vec::len), Some(left), "{contact}");
+    }
+    assert_eq!(host.ask("DELETE", "/v1/contacts/alice@example.com?contakt=x", "").await.0, 400);
     for _ in 0..2 {
         assert_eq!(host.ask("DELETE", "/v1/contacts/alice@example.com", "").await.0, 204);
         let (status, shown) = host.ask("GET", "/v1/contacts/alice@example.com", "").await;
@@ -287,7 +286,7 @@ async fn why_is_told_by_the_engine_with_its_links() {
     };
     let record = Record { bindings: vec![elsewhere, binding()], ..Record::default() };
     let aor = Aor::parse("alice@example.com").unwrap();
-    host.database.save(&[Save { aor, expected: 0, record }]).await.unwrap();
+    host.database.save(&[Save { aor, expected: 0, record, changes: vec![] }]).await.unwrap();
     let (status, why) = host.ask("GET", "/v1/why/alice@example.com", "").await;
     assert_eq!(status, 200);
     assert_eq!(
@@ -323,7 +322,7 @@ async fn what_is_told_is_what_the_contract_requires() {
     let host = Host::start("secret").await;
     let record = Record { bindings: vec![binding()], ..Record::default() };
     let aor = Aor::parse("alice@example.com").unwrap();
-    host.database.save(&[Save { aor, expected: 0, record }]).await.unwrap();
+    host.database.save(&[Save { aor, expected: 0, record, changes: vec![] }]).await.unwrap();
     let (_, why) = host.ask("GET", "/v1/why/alice@example.com", "").await;
     let schemas = &serde_json::from_str::<Value>(openapi::DOCUMENT).unwrap()["components"]["schemas"];
     let keys = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };

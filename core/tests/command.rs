@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use location::{Credentials, Database, Directory, LocationStore, Save, User};
 use registrar::{Binding, Record, UnixTime};
@@ -205,7 +206,7 @@ fn a_file_with_a_mistake_changes_nothing() {
 fn contacts_are_listed_and_removed() {
     let host = Host::new();
     host.run(&["contacts", "list", "alice@example.com"], "").fails(1, "no contacts");
-    host.run(&["contacts", "remove", "alice@example.com"], "").fails(1, "no contacts");
+    host.run(&["contacts", "remove", "alice@example.com"], "").prints("alice@example.com has no contacts\n");
 
     register(&host, "alice@example.com");
     let listed = host.run(&["contacts", "list", "sip:alice@example.com"], "");
@@ -231,6 +232,117 @@ fn contacts_are_listed_and_removed() {
     host.run(&["contacts", "remove", "alice@example.com"], "")
         .prints("removed the contacts of alice@example.com\n");
     host.run(&["contacts", "list", "alice@example.com"], "").fails(1, "no contacts");
+}
+
+#[test]
+fn one_contact_is_removed_as_often_as_one_likes() {
+    let host = Host::new();
+    register(&host, "alice@example.com");
+    let remove = |contact: &str| host.run(&["contacts", "remove", "alice@example.com", contact], "");
+    remove("sip:bob@192.0.2.1").prints("alice@example.com has no contact sip:bob@192.0.2.1\n");
+    remove("bob").fails(1, "no URI of a contact");
+    assert_eq!(host.run(&["contacts", "list", "alice@example.com"], "").code, Some(0));
+    remove("<sip:alice@192.0.2.1:5060>").prints("removed <sip:alice@192.0.2.1:5060> of alice@example.com\n");
+    remove("sip:alice@192.0.2.1:5060").prints("alice@example.com has no contact sip:alice@192.0.2.1:5060\n");
+    host.run(&["contacts", "list", "alice@example.com"], "").fails(1, "no contacts");
+}
+
+/// A core that runs on the host until it is dropped.
+struct Running(Child);
+
+impl Running {
+    /// Waits until it says that it is up.
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(log.any(|line| line.unwrap().contains("core is up")), "it ended");
+        // What it says later has somewhere to go.
+        std::thread::spawn(move || log.for_each(drop));
+        Self(child)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// `why` of alice, with these settings beside those of the host.
+fn why(host: &Host, settings: &[(&str, &str)], more: &[&str]) -> Ended {
+    let mut command = host.command(&[&["why", "alice@example.com"], more].concat());
+    run(command.envs(settings.iter().copied()), "")
+}
+
+#[test]
+fn without_a_core_why_says_what_the_database_knows_and_that_it_does() {
+    let host = Host::new();
+    host.run(&["user", "add", "alice@example.com", "--password", "-"], "secret\n");
+    register(&host, "alice@example.com");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let ended = why(&host, &[("CORE_ADMIN_TOKEN", "secret"), ("CORE_ADMIN", &nobody)], &[]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
+    for text in [
+        "the database alone",
+        &format!("no core was asked: {nobody}: "),
+        "user         exists\n",
+        "contact 1    sip:alice@192.0.2.1:5060\n",
+        "flow       not known: no core was asked\n",
+        "Path       <sip:token@edge-1;lr;ob>\n",
+        "by core-1\n",
+        "contact 1 by edge-1: INVITE sip:alice@192.0.2.1:5060\n               Route: <sip:token@edge-1;lr;ob>\n",
+    ] {
+        assert!(ended.out.contains(text), "{text}\n{}", ended.out);
+    }
+    let ended = why(&host, &[], &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(
+        (&json["core"], &json["contacts"][0]["flow"]),
+        (&serde_json::Value::Null, &"not-known".into())
+    );
+    assert!(why(&host, &[], &[]).out.contains("CORE_ADMIN_TOKEN is not set"));
+    host.run(&["why", "alice"], "").fails(1, "NAME@DOMAIN");
+}
+
+#[test]
+fn a_running_core_is_asked_why_with_its_token_and_its_certificate() {
+    let host = Host::new();
+    host.run(&["certs", "--dir", "pki", "core-1", "other"], "");
+    register(&host, "alice@example.com");
+    for is_secured in [false, true] {
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut settings = vec![("CORE_ADMIN_TOKEN", "secret,older"), ("CORE_ADMIN", admin.as_str())];
+        if is_secured {
+            settings.extend([
+                ("CORE_ADMIN_TLS_CERT", "pki/core-1.pem"),
+                ("CORE_ADMIN_TLS_KEY", "pki/core-1-key.pem"),
+            ]);
+        }
+        let mut serve = host.command(&["serve"]);
+        serve
+            .envs(settings.iter().copied())
+            .env("CORE_NAME", "core-7")
+            .env("CORE_LINK_LISTEN", "127.0.0.1:0");
+        let _core = Running::start(serve);
+        let ended = why(&host, &settings, &["--json"]);
+        let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!((&json["core"], &json["user"]), (&"core-7".into(), &false.into()));
+        assert_eq!(json["contacts"][0]["flow"], "unknown-edge");
+        assert_eq!(json["call"]["answer"]["status"], 480, "no edge has a link to this core");
+        let page = why(&host, &settings, &[]).out;
+        assert!(page.contains("answered by  core-7, ") && page.contains("FAILS AT ONCE"), "{page}");
+
+        settings[0].1 = "wrong";
+        let page = why(&host, &settings, &[]).out;
+        assert!(page.contains("the core refuses the CORE_ADMIN_TOKEN"), "{page}");
+        settings[0].1 = "secret";
+        if is_secured {
+            settings[2].1 = "pki/other.pem";
+            let page = why(&host, &settings, &[]).out;
+            assert!(page.contains("the database alone"), "no other certificate is believed: {page}");
+        }
+    }
 }
 
 /// Stores a binding for an hour and one that is over.

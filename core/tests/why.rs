@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::collections::{BTreeSet, VecDeque};
+mod common;
+
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use core_registrar::engine::{Core, Input, Output};
-use core_registrar::keys::ClusterKeys;
 use core_registrar::routes::{Route, Routes};
 use core_registrar::settings::{Challenged, Settings};
 use core_registrar::why::{self, Flow, Group, Question, Skip, Store, Way, Why};
@@ -15,8 +16,7 @@ use link::PeerId;
 use location::{Answer, Credentials, Query};
 use node::Engine as _;
 use proptest::prelude::*;
-use registrar::{Binding, Policy, Record, UnixTime};
-use sip::digest::Algorithm;
+use registrar::{Binding, Record, UnixTime};
 use sip::{Aor, Message, Method, Name, Request, Response, StatusCode, parse};
 use transaction::Timers;
 
@@ -50,16 +50,9 @@ impl World {
 
     fn settings(&self) -> Settings {
         Settings {
-            name: "core-1".to_owned(),
-            domains: ["example.com".to_owned()].into(),
-            keys: ClusterKeys::random([1; 32]),
-            nonce_lifetime: 300,
-            algorithms: vec![Algorithm::Sha256],
             challenged: self.challenged.clone(),
-            policy: Policy::default(),
-            service_route: false,
-            reg_watchers: BTreeSet::new(),
             routes: Routes::new(&self.routes).unwrap(),
+            ..common::settings()
         }
     }
 

@@ -175,7 +175,7 @@ fn what_nobody_watches_expires_too() {
 #[test]
 fn what_an_operator_removes_is_told_as_deactivated() {
     let (mut sim, alice) = alice_watches(6);
-    assert!(now(sim.store.remove(&Aor::parse(&aor("alice")).unwrap(), None)).unwrap());
+    assert!(now(sim.store.remove(&Aor::parse(&aor("alice")).unwrap(), None, None)).unwrap());
     let start = sim.now();
     sim.run(3 * SECOND);
     let told = last(&sim, alice);

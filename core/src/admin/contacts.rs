@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use location::LocationStore;
 use node::admin::{Problem, axum};
 use node::clock;
 use registrar::UnixTime;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Api, address, away};
-use crate::contact::Contact;
+use crate::contact::{Contact, uri};
 
 /// `GET /v1/contacts/{address}`: an address without contacts has an empty list.
 pub(super) async fn list(State(api): State<Arc<Api>>, path: Path<String>) -> Result<Json<Value>, Problem> {
@@ -24,9 +25,23 @@ pub(super) async fn list(State(api): State<Arc<Api>>, path: Path<String>) -> Res
     Ok(Json(json!({ "contacts": contacts })))
 }
 
+/// Which contacts are to go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// Only those with an equivalent URI (RFC 3261 §19.1.4), by whatever flow; without it, all of the address.
+    contact: Option<String>,
+}
+
 /// `DELETE /v1/contacts/{address}`: no call reaches them until they register again.
-pub(super) async fn remove(State(api): State<Arc<Api>>, path: Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn remove(
+    State(api): State<Arc<Api>>,
+    path: Path<String>,
+    which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
+) -> Result<StatusCode, Problem> {
     let aor = address(path)?;
-    api.database.remove(&aor, None).await.map_err(away)?;
+    let Query(Which { contact }) = which.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let contact = contact.as_deref().map(uri).transpose().map_err(Problem::bad_request)?;
+    api.database.remove(&aor, contact.as_ref(), None).await.map_err(away)?;
     Ok(StatusCode::NO_CONTENT)
 }

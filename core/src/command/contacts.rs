@@ -8,9 +8,9 @@ use node::exit::Failure;
 use registrar::UnixTime;
 use sip::Aor;
 
-use super::{address, open, shown, store};
+use super::{address, open, plain, shown, store};
 use crate::Config;
-use crate::contact::Contact;
+use crate::contact::{Contact, uri};
 
 /// What can be done with contacts.
 #[derive(Debug, clap::Subcommand)]
@@ -24,18 +24,21 @@ pub enum ContactsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Remove all contacts of a user: no call reaches them until they register again.
+    /// Remove contacts of a user: no call reaches them until they register again. It may be repeated.
     Remove {
         /// NAME@DOMAIN
         #[arg(value_name = "AOR")]
         aor: String,
+        /// Only the one with this URI, as `contacts list` shows it; all without it.
+        #[arg(value_name = "CONTACT")]
+        contact: Option<String>,
     },
 }
 
 pub(super) async fn run(command: ContactsCommand, config: &Config) -> Result<String, Failure> {
     match command {
         ContactsCommand::List { aor, json } => list(&address(&aor)?, json, config).await,
-        ContactsCommand::Remove { aor } => remove(&address(&aor)?, config).await,
+        ContactsCommand::Remove { aor, contact } => remove(&address(&aor)?, contact.as_deref(), config).await,
     }
 }
 
@@ -52,11 +55,19 @@ async fn list(aor: &Aor, json: bool, config: &Config) -> Result<String, Failure>
     Ok(if json { as_json(&contacts) } else { as_lines(&contacts) })
 }
 
-async fn remove(aor: &Aor, config: &Config) -> Result<String, Failure> {
+/// The same removal as that of the API: watchers are told by the cores (RFC 3680), because the record is due.
+async fn remove(aor: &Aor, contact: Option<&str>, config: &Config) -> Result<String, Failure> {
+    let meant = contact.map(uri).transpose().map_err(Failure::Refused)?;
     let database = open(config).await?;
-    let had_some = database.remove(aor, None).await.map_err(store)?;
+    let had_some = database.remove(aor, meant.as_ref(), None).await.map_err(store)?;
     database.close().await;
-    if had_some { Ok(format!("removed the contacts of {}\n", shown(aor))) } else { Err(none(aor)) }
+    let aor = shown(aor);
+    Ok(match (had_some, contact) {
+        (true, None) => format!("removed the contacts of {aor}\n"),
+        (true, Some(contact)) => format!("removed {} of {aor}\n", plain(contact)),
+        (false, None) => format!("{aor} has no contacts\n"),
+        (false, Some(contact)) => format!("{aor} has no contact {}\n", plain(contact)),
+    })
 }
 
 fn none(aor: &Aor) -> Failure {
@@ -88,19 +99,6 @@ fn as_lines(contacts: &[Contact]) -> String {
         writeln!(text, "{line}").expect("a string takes anything");
     }
     text
-}
-
-/// A stranger chose the text: what would move the operator's cursor or end the line is escaped.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            plain.extend(c.escape_default());
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use std::future::Future;
 use registrar::change::{self, BindingChange, BindingEvent};
 use registrar::watcher::ContactEvent;
 use registrar::{Binding, Record, UnixTime};
-use sip::Aor;
+use sip::{Aor, Uri};
 
 mod batch;
 mod clustered;
@@ -247,21 +247,29 @@ pub trait LocationStore: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Page<(Aor, Record)>, Error>> + Send;
 
-    /// Removes the bindings of `aor` whatever they are; true if there were any. The version goes on, and the watchers
-    /// stay: they are to be told (RFC 3680 §4.7.1: deactivated), so the record is due. The change feed is told when `at` says
-    /// the time.
-    fn remove(&self, aor: &Aor, at: Option<UnixTime>) -> impl Future<Output = Result<bool, Error>> + Send {
+    /// Removes the bindings of `aor`, all of them or those of one `contact`; true if there were any. The version goes on, and the
+    /// watchers stay: they are to be told (RFC 3680 §4.7.1: deactivated), so the record is due. The change feed is told when `at`
+    /// says the time.
+    fn remove(
+        &self,
+        aor: &Aor,
+        contact: Option<&Uri<'_>>,
+        at: Option<UnixTime>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
         async move {
+            let is_meant = |binding: &Binding| contact.is_none_or(|contact| binding.reaches(contact));
             loop {
                 let record = self.load(std::slice::from_ref(aor)).await?.pop().unwrap_or_default();
-                if record.bindings.is_empty() {
+                if !record.bindings.iter().any(is_meant) {
                     return Ok(false);
                 }
                 let expected = record.version;
+                let before = record.bindings.clone();
+                let record = deactivated(record, is_meant);
                 let changes = at.map_or_else(Vec::new, |at| {
-                    change::between(&record.bindings, &[], BindingEvent::Deactivated, at)
+                    change::between(&before, &record.bindings, BindingEvent::Deactivated, at)
                 });
-                let save = Save { aor: aor.clone(), expected, record: deactivated(record), changes };
+                let save = Save { aor: aor.clone(), expected, record, changes };
                 if let [Saved::Version(_)] = self.save(&[save]).await?[..] {
                     return Ok(true);
                 }
@@ -270,9 +278,9 @@ pub trait LocationStore: Send + Sync + 'static {
     }
 }
 
-/// A record without its bindings.
-fn deactivated(mut record: Record) -> Record {
-    for binding in std::mem::take(&mut record.bindings) {
+/// A record without these of its bindings.
+fn deactivated(mut record: Record, is_meant: impl Fn(&Binding) -> bool) -> Record {
+    for binding in record.bindings.extract_if(.., |binding| is_meant(binding)) {
         for watcher in &mut record.watchers {
             watcher.note(ContactEvent::Deactivated, &binding);
         }

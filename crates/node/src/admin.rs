@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{config::ConfigError, metrics::Registry};
 
+pub mod client;
 mod guard;
 mod problem;
 mod tls;

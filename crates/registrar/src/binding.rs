@@ -73,7 +73,7 @@ impl Binding {
     }
 
     /// True if the contact URI is equivalent to `uri` by RFC 3261 §19.1.4.
-    pub(crate) fn reaches(&self, uri: &Uri<'_>) -> bool {
+    pub fn reaches(&self, uri: &Uri<'_>) -> bool {
         Uri::parse(self.contact.as_bytes()).is_ok_and(|own| own.equivalent(uri))
     }
 }

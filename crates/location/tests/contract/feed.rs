@@ -254,8 +254,8 @@ async fn only_what_is_old_enough_goes<S: LocationStore + ChangeFeed>(store: &S) 
 async fn removing_is_in_the_feed<S: LocationStore + ChangeFeed>(store: &S) {
     let head = begun(store).await;
     saved(store, "alice", 0, vec![contact(1), contact(2)]).await;
-    assert!(store.remove(&aor("alice"), Some(NOW.after(9))).await.unwrap());
-    assert!(!store.remove(&aor("alice"), Some(NOW.after(9))).await.unwrap());
+    assert!(store.remove(&aor("alice"), None, Some(NOW.after(9))).await.unwrap());
+    assert!(!store.remove(&aor("alice"), None, Some(NOW.after(9))).await.unwrap());
     sequenced(store).await;
     let found = changes(store, head).await;
     assert_eq!(found.len(), 2);

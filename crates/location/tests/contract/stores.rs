@@ -3,7 +3,8 @@
 use crate::common::{NOW, aor, binding, credentials, loaded, save, saved, user, watcher};
 use location::{Directory, LocationStore, SWEEP_GRACE, Save, Saved};
 use registrar::watcher::{ContactEvent, Notice};
-use registrar::{Record, UnixTime};
+use registrar::{Binding, Record, UnixTime};
+use sip::Uri;
 
 contract!(
     what_is_saved_is_loaded,
@@ -22,6 +23,7 @@ contract!(
     flows_come_in_pages,
     flows_of_a_moved_binding_are_at_its_new_edge,
     records_are_listed_in_pages,
+    one_contact_is_removed_and_the_others_stay,
     removing_keeps_the_version,
     credentials_are_per_user_and_realm,
     users_are_listed_in_pages,
@@ -234,12 +236,14 @@ async fn removing_tells_the_watchers(store: &impl LocationStore) {
     let record =
         Record { bindings: bindings.clone(), watchers: vec![watcher("1", NOW)], ..Record::default() };
     store.save(&[Save { aor: aor("alice"), expected: 0, record, changes: vec![] }]).await.unwrap();
-    assert!(store.remove(&aor("alice"), None).await.unwrap());
+    let other = Uri::parse(b"sip:A@192.0.2.1").unwrap();
+    assert!(!store.remove(&aor("alice"), Some(&other), None).await.unwrap());
+    assert!(store.remove(&aor("alice"), None, None).await.unwrap());
     let left = loaded(store, "alice").await;
     let told = Notice { event: ContactEvent::Deactivated, binding: bindings[0].clone() };
     assert_eq!((left.bindings.len(), &left.watchers[0].notices), (0, &vec![told]));
     assert_eq!(due(store, NOW.after(5), 10).await, [aor("alice")]);
-    assert!(!store.remove(&aor("alice"), None).await.unwrap());
+    assert!(!store.remove(&aor("alice"), None, None).await.unwrap());
 }
 
 async fn a_version_never_comes_back(store: &impl LocationStore) {
@@ -312,13 +316,30 @@ async fn records_are_listed_in_pages(store: &impl LocationStore) {
     assert_eq!(second.next, None);
 }
 
+/// Equivalent is what RFC 3261 §19.1.4 says, whatever the flow.
+async fn one_contact_is_removed_and_the_others_stay(store: &impl LocationStore) {
+    let of = |contact, reg_id| Binding { reg_id: Some(reg_id), ..binding(contact, "edge", NOW) };
+    let [one, again] = [of("sip:a@192.0.2.1;x=y", 1), of("sip:a@192.0.2.1", 2)];
+    let other = of("sip:b@192.0.2.1", 3);
+    let bindings = vec![one.clone(), other.clone(), again.clone()];
+    let record = Record { bindings, watchers: vec![watcher("1", NOW)], ..Record::default() };
+    store.save(&[Save { aor: aor("alice"), expected: 0, record, changes: vec![] }]).await.unwrap();
+    let meant = Uri::parse(b"SIP:a@192.0.2.1").unwrap();
+    assert!(store.remove(&aor("alice"), Some(&meant), None).await.unwrap());
+    let left = loaded(store, "alice").await;
+    assert_eq!(left.bindings, [other]);
+    let told: Vec<_> = left.watchers[0].notices.iter().map(|notice| notice.binding.clone()).collect();
+    assert_eq!(told, [one, again]);
+    assert!(!store.remove(&aor("alice"), Some(&meant), None).await.unwrap());
+}
+
 async fn removing_keeps_the_version(store: &impl LocationStore) {
-    assert!(!store.remove(&aor("alice"), None).await.unwrap());
+    assert!(!store.remove(&aor("alice"), None, None).await.unwrap());
     let version = saved(store, "alice", 0, vec![binding("sip:a@192.0.2.1", "edge", NOW)]).await;
-    assert!(store.remove(&aor("alice"), None).await.unwrap());
+    assert!(store.remove(&aor("alice"), None, None).await.unwrap());
     let left = loaded(store, "alice").await;
     assert!(left.version > version && left.bindings.is_empty());
-    assert!(!store.remove(&aor("alice"), None).await.unwrap());
+    assert!(!store.remove(&aor("alice"), None, None).await.unwrap());
 }
 
 async fn credentials_are_per_user_and_realm(store: &impl Directory) {
