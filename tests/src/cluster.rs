@@ -282,7 +282,7 @@ impl Cluster {
         Err(Problem::new(format!("user import: {}", String::from_utf8_lossy(&output.stderr))))
     }
 
-    /// Runs a subcommand of `core-registrar` on the cluster's store.
+    /// Runs a subcommand of `core-registrar` on the cluster's store, as on the host of the first core.
     ///
     /// # Errors
     ///
@@ -293,6 +293,8 @@ impl Cluster {
             .args(arguments)
             .env("CORE_DATABASE_URL", &self.database)
             .env("CORE_DOMAINS", DOMAIN)
+            .env("CORE_ADMIN", core.admin.to_string())
+            .env("CORE_ADMIN_TOKEN", core.setting("CORE_ADMIN_TOKEN"))
             .env("RUST_LOG", "warn")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -72,7 +72,7 @@ async fn from_database(aor: &Aor, config: &Config) -> Result<Why, Failure> {
         .ok_or_else(|| Failure::Refused("a call to this address ends nowhere".to_owned()))
 }
 
-/// Text as one segment of a path (RFC 3986 §3.3).
+/// Text as one segment of the path of a URL.
 fn in_path(text: &str) -> String {
     use std::fmt::Write;
     let mut segment = String::with_capacity(text.len());

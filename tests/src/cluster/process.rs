@@ -75,6 +75,12 @@ impl Node {
         self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
+    /// What a variable is set to; empty when it is not.
+    pub(super) fn setting(&self, variable: &str) -> &str {
+        let last = self.environment.iter().rev().find(|(name, _)| name == variable);
+        last.map_or("", |(_, value)| value)
+    }
+
     /// The SIP address of an edge.
     ///
     /// # Panics
