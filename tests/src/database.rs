@@ -24,5 +24,14 @@ pub fn is_wanted() -> bool {
     is_wanted
 }
 
+/// What a node may take for its buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buffers {
+    /// Enough for tests, next to several others.
+    Small,
+    /// What the settings of `deploy/` say.
+    Deployed,
+}
+
 /// User, password and database of the cores.
 const NAME: &str = "signalbox";

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cluster_tests::cluster::{Binaries, Cluster, DOMAIN, Plan, Problem, poll};
-use cluster_tests::database::{Galera, Ledger, Load, Postgres, is_wanted};
+use cluster_tests::database::{Buffers, Galera, Ledger, Load, Postgres, is_wanted};
 use cluster_tests::lab::phone::Phone;
 use cluster_tests::raw::Datagrams;
 
@@ -61,7 +61,7 @@ async fn galera_loses_nodes() {
     if !is_wanted() {
         return;
     }
-    let mut galera = Galera::start(3).await.unwrap();
+    let mut galera = Galera::start(3, Buffers::Small).await.unwrap();
     let users = Load::users(40);
     let cluster = cluster([galera.url(0), galera.url(1)], &users).await;
     let load = load(&cluster, &users).await;
@@ -100,7 +100,7 @@ async fn postgresql_loses_its_primary() {
     if !is_wanted() {
         return;
     }
-    let mut postgres = Postgres::start(2).await.unwrap();
+    let mut postgres = Postgres::start(2, Buffers::Small).await.unwrap();
     let users = Load::users(40);
     let cluster = cluster([postgres.url(0), postgres.url(1)], &users).await;
     let load = load(&cluster, &users).await;
@@ -129,7 +129,7 @@ async fn calls_go_on_without_a_database() {
     if !is_wanted() {
         return;
     }
-    let mut postgres = Postgres::start(1).await.unwrap();
+    let mut postgres = Postgres::start(1, Buffers::Small).await.unwrap();
     let users: Vec<_> = ["alice", "bob", "carol"].map(|user| (user.to_owned(), format!("{user}s"))).into();
     let mut cluster = cluster([postgres.url(0), postgres.url(0)], &users).await;
     // One core, so that it is the one that has seen them.

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use cluster_tests::cluster::Problem;
-use cluster_tests::database::{Galera, Postgres};
+use cluster_tests::database::{Buffers, Galera, Postgres};
 use tokio::process::Command;
 
 #[tokio::main]
@@ -27,8 +27,8 @@ async fn run() -> Result<u8, Problem> {
     let mut command = Command::new(program);
     command.args(arguments);
     let wants = |kind: &str| kinds.iter().any(|wanted| wanted == kind);
-    let postgres = if wants("postgres") { Some(Postgres::start(2).await?) } else { None };
-    let galera = if wants("galera") { Some(Galera::start(3).await?) } else { None };
+    let postgres = if wants("postgres") { Some(Postgres::start(2, Buffers::Small).await?) } else { None };
+    let galera = if wants("galera") { Some(Galera::start(3, Buffers::Small).await?) } else { None };
     if let Some(postgres) = &postgres {
         command.env("SIGNALBOX_POSTGRES", postgres.servers(0).join(","));
         command.env("SIGNALBOX_POSTGRES_URL", postgres.url(0));

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cluster_tests::cluster::Problem;
-use cluster_tests::database::{Galera, Postgres};
+use cluster_tests::database::{Buffers, Galera, Postgres};
 use location::{Answer, Credentials, Database, Directory, Limits, LocationStore, Query, Save, Service, User};
 use node::clock;
 use registrar::{Binding, Record, UnixTime};
@@ -53,11 +53,11 @@ async fn run() -> Result<(), Problem> {
                 measure(kind, &format!("sqlite:{}", dir.path().join("store.db").display()), &sizes).await?;
             }
             "postgres" => {
-                let postgres = Postgres::start(2).await?;
+                let postgres = Postgres::start(2, Buffers::Deployed).await?;
                 measure(kind, &postgres.url(0), &sizes).await?;
             }
             "galera" => {
-                let galera = Galera::start(3).await?;
+                let galera = Galera::start(3, Buffers::Deployed).await?;
                 measure(kind, &galera.url(0), &sizes).await?;
             }
             _ => return Err(Problem::new(format!("{kind}: sqlite, postgres or galera expected"))),

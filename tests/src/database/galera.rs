@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::NAME;
 use super::server::{Home, Server, deployed, output};
+use super::{Buffers, NAME};
 use crate::cluster::{Problem, free_port, poll};
 
 /// Nodes that all take writes, each with a copy of everything.
@@ -34,7 +34,7 @@ impl Galera {
     /// # Errors
     ///
     /// A part that is not installed, or does not start.
-    pub async fn start(count: usize) -> Result<Self, Problem> {
+    pub async fn start(count: usize, buffers: Buffers) -> Result<Self, Problem> {
         let home = Home::new("mysql")?;
         let mut ports = Vec::new();
         for _ in 0..count {
@@ -47,7 +47,7 @@ impl Galera {
             for folder in ["data", "tmp"] {
                 home.folder(&format!("node{}/{folder}", n + 1))?;
             }
-            home.write(&dir.join("my.cnf"), &configuration(&dir, *ports, &members.join(","))?)?;
+            home.write(&dir.join("my.cnf"), &configuration(&dir, *ports, &members.join(","), buffers)?)?;
             let install = format!("--datadir={}", dir.join("data").display());
             let options =
                 ["--no-defaults", &install, "--auth-root-authentication-method=normal", "--skip-test-db"];
@@ -177,7 +177,7 @@ fn program() -> &'static str {
 }
 
 /// The settings of `deploy/`, and what makes this node one of several on one machine.
-fn configuration(dir: &Path, ports: [u16; 4], members: &str) -> Result<String, Problem> {
+fn configuration(dir: &Path, ports: [u16; 4], members: &str, buffers: Buffers) -> Result<String, Problem> {
     let [port, group, increments, data] = ports;
     let deployed = deployed("mariadb/galera.cnf")?.replace(
         "wsrep_provider_options = \"",
@@ -186,9 +186,10 @@ fn configuration(dir: &Path, ports: [u16; 4], members: &str) -> Result<String, P
         ),
     );
     let dir = dir.display();
+    let limit = if buffers == Buffers::Small { "innodb_buffer_pool_size=128M\n" } else { "" };
     Ok(format!(
         "{deployed}\ndatadir={dir}/data\nsocket={dir}/s\npid-file={dir}/pid\ntmpdir={dir}/tmp\nport={port}\n\
-        bind-address=127.0.0.1\ninnodb_buffer_pool_size=128M\nwsrep_cluster_address=gcomm://{members}\n\
+        bind-address=127.0.0.1\n{limit}wsrep_cluster_address=gcomm://{members}\n\
         wsrep_node_address=127.0.0.1:{group}\nwsrep_node_incoming_address=127.0.0.1:{port}\n\
         wsrep_sst_receive_address=127.0.0.1:{data}\n"
     ))

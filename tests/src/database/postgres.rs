@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::NAME;
 use super::server::{Home, Server, deployed, output};
+use super::{Buffers, NAME};
 use crate::cluster::{Problem, free_port, poll};
 
 /// A primary, and standbys one of which has every commit before it is acknowledged.
@@ -16,6 +16,7 @@ pub struct Postgres {
     nodes: Vec<Node>,
     home: Home,
     programs: PathBuf,
+    buffers: Buffers,
 }
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Postgres {
     /// # Errors
     ///
     /// A part that is not installed, or does not start.
-    pub async fn start(count: usize) -> Result<Self, Problem> {
+    pub async fn start(count: usize, buffers: Buffers) -> Result<Self, Problem> {
         let home = Home::new("postgres")?;
         let mut nodes = Vec::new();
         for n in 1..=count {
@@ -44,7 +45,7 @@ impl Postgres {
             let server = Server::new(home.path().join(format!("node{n}.log")));
             nodes.push(Node { server, port: free_port()?, dir });
         }
-        let mut postgres = Self { nodes, home, programs: programs()? };
+        let mut postgres = Self { nodes, home, programs: programs()?, buffers };
         postgres.make_primary().await?;
         for standby in 1..count {
             postgres.clone_of(0, standby).await?;
@@ -134,8 +135,9 @@ impl Postgres {
 
     fn configure(&self, node: usize) -> Result<(), Problem> {
         let Node { port, dir, .. } = &self.nodes[node];
+        let limit = if self.buffers == Buffers::Small { "shared_buffers = 128MB\n" } else { "" };
         let text = format!(
-            "{}\nlisten_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nshared_buffers = 128MB\n",
+            "{}\nlisten_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n{limit}",
             deployed("postgresql/signalbox.conf")?,
             self.home.path().display()
         );
