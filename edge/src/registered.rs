@@ -191,7 +191,9 @@ impl Registered {
             }
         }
         let mut learned = Learned { flow: number, ended: SmallVec::new() };
-        if let Some((number, _)) = number {
+        if let Some((number, _)) = number
+            && !held.contains(&number)
+        {
             self.note(number, aor);
         }
         for number in held {
@@ -223,8 +225,12 @@ impl Registered {
         let expires = self.seconds(now).saturating_add(expires);
         // Learned at the beginning: every answer knows it better.
         let binding = Binding { key, learned: 0, flow: number, expires };
-        self.aors.entry(aor.clone()).or_default().push(binding);
-        self.note(number, aor);
+        let bindings = self.aors.entry(aor.clone()).or_default();
+        let held = bindings.iter().any(|binding| binding.flow == number);
+        bindings.push(binding);
+        if !held {
+            self.note(number, aor);
+        }
         if let Some(entry) = self.get_mut(number) {
             entry.soonest = entry.soonest.min(expires);
             if entry.contact.is_empty() {
@@ -325,11 +331,9 @@ impl Registered {
         Some(entry)
     }
 
-    /// An address has a binding on this flow.
+    /// An address has its first binding on this flow. Looks for nothing: a trunk has thousands of addresses on one flow.
     fn note(&mut self, number: u32, aor: &Aor) {
-        if let Some(entry) = self.get_mut(number)
-            && !entry.aors.contains(aor)
-        {
+        if let Some(entry) = self.get_mut(number) {
             entry.aors.push(aor.clone());
         }
     }

@@ -152,3 +152,54 @@ fn instance_and_reg_id_tell_flows_of_one_phone_apart() {
     let same = key(&Contact::parse(b"\"A\" <sip:a@b>;q=0.5;reg-id=1").unwrap());
     assert_eq!(same, keys[1], "what the registrar adds or changes does not count");
 }
+
+/// Both sides of the table say the same, whatever happens in whatever order: a flow has the addresses whose bindings name
+/// it, each of them once.
+#[test]
+fn flows_and_addresses_agree_after_anything() {
+    const CONTACTS: [&str; 3] = [A, B, "sip:c@10.0.0.3"];
+    let mut random = 1_u64;
+    let mut draw = |below: u32| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(random >> 33).unwrap() % below
+    };
+    let mut table = table();
+    let (mut most, mut ended) = (0, 0);
+    for second in 0..4_000 {
+        let port = u16::try_from(draw(4)).unwrap();
+        let user = ["alice", "bob", "carol"][usize::try_from(draw(3)).unwrap()];
+        let contact = CONTACTS[usize::try_from(draw(3)).unwrap()];
+        match draw(8) {
+            0 => drop(table.number(&flow(port)).map(|number| table.remove(number))),
+            1 => drop(table.number(&flow(port)).map(|number| table.expire(number, at(second)))),
+            2 => {
+                let text = format!("<{contact}>");
+                let contact = Contact::parse(text.as_bytes()).unwrap();
+                table.recover(&flow(port), &aor(user), &contact, 5, at(second));
+            }
+            _ => {
+                let expires = draw(3) * 5;
+                let others: Vec<_> =
+                    CONTACTS.into_iter().filter(|uri| *uri != contact && draw(2) == 0).collect();
+                let asked = second.saturating_sub(draw(3).into());
+                let answer = answer(port, user, asked, &[(contact, expires)], &others);
+                ended += table.learn(&answer, at(second)).ended.len();
+            }
+        }
+        let mut by_flow: Vec<_> = (0..4)
+            .filter_map(|port| table.number(&flow(port)))
+            .flat_map(|number| table.aors(number).iter().map(move |aor| (number, aor.to_string())))
+            .collect();
+        let mut by_address: Vec<_> = table
+            .aors
+            .iter()
+            .flat_map(|(aor, bindings)| bindings.iter().map(move |it| (it.flow, aor.to_string())))
+            .collect();
+        by_flow.sort();
+        by_address.sort();
+        by_address.dedup();
+        assert_eq!(by_flow, by_address, "in second {second}");
+        most = most.max(by_flow.len());
+    }
+    assert!(most > 6 && ended > 100, "it has come about: {most} {ended}");
+}
