@@ -17,6 +17,7 @@ use sip::Aor;
 
 use crate::Config;
 use crate::config::PREFIX;
+use crate::contact::shown;
 use crate::database::outdated;
 
 pub mod certificates;
@@ -166,9 +167,4 @@ fn plain(text: &str) -> String {
         }
     }
     plain
-}
-
-/// An address as it is printed.
-fn shown(aor: &Aor) -> String {
-    format!("{}@{}", aor.user(), aor.domain())
 }

@@ -1,8 +1,13 @@
-//! A binding as operators see it: in the API, in the output of commands, and in [`crate::why`].
+//! Addresses and bindings as operators see them: in the API, in the output of commands, and in [`crate::why`].
 
 use registrar::{Binding, UnixTime};
 use serde::{Deserialize, Serialize};
-use sip::Uri;
+use sip::{Aor, Uri};
+
+/// An address as it is written and printed: `alice@example.com`.
+pub(crate) fn shown(aor: &Aor) -> String {
+    format!("{}@{}", aor.user(), aor.domain())
+}
 
 /// A contact as an operator names it.
 ///

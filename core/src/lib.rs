@@ -20,6 +20,9 @@ pub mod edges;
 pub mod egress;
 pub mod engine;
 mod events;
+#[cfg(test)]
+#[path = "../tests/fixture/mod.rs"]
+mod fixture;
 mod flows;
 pub mod gruu;
 mod in_dialog;

@@ -94,28 +94,14 @@ fn entry(aor: &Aor, binding: &Binding, now: UnixTime) -> Option<FlowEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
 
     const NOW: UnixTime = UnixTime(1_000);
 
     fn binding(number: u32, path: &str) -> Binding {
-        Binding {
-            contact: format!("sip:u{number}@10.0.0.1"),
-            params: ";reg-id=1".to_owned(),
-            q: 1000,
-            expires_at: UnixTime(1_060),
-            call_id: String::new(),
-            cseq: 1,
-            path: vec![path.to_owned(), "<sip:below@proxy;lr>".to_owned()],
-            instance: None,
-            reg_id: Some(1),
-            gruu_epoch: 0,
-            user_agent: String::new(),
-            edge: "edge-1".to_owned(),
-            source: String::new(),
-            registered_at: UnixTime(1),
-            updated_at: UnixTime(1),
-            written_by: String::new(),
-        }
+        let path = [path, "<sip:below@proxy;lr>"];
+        let binding = fixture::binding(&format!("sip:u{number}@10.0.0.1"), &path, NOW);
+        Binding { params: ";reg-id=1".to_owned(), reg_id: Some(1), expires_at: NOW.after(60), ..binding }
     }
 
     fn aor(number: u32) -> Aor {

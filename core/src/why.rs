@@ -13,7 +13,7 @@ use registrar::{Binding, Record, UnixTime, gruu, select};
 use sip::{Aor, Method, Name, NameAddr, Reject, Request};
 
 use crate::callee::Callee;
-use crate::contact::Contact;
+use crate::contact::{Contact, shown};
 use crate::edges::Way as Hop;
 use crate::engine::{Core, Output};
 use crate::flows::token;
@@ -255,7 +255,7 @@ impl Core {
         let (groups, passed_over) = (Vec::new(), Vec::new());
         let request_uri = aor.as_str().to_owned();
         Why {
-            address: format!("{}@{}", aor.user(), aor.domain()),
+            address: shown(aor),
             core: Some(self.settings.name.clone()),
             at,
             served: true,

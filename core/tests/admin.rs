@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
+mod fixture;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -224,24 +225,8 @@ async fn a_domain_comes_and_goes_with_its_users() {
 }
 
 fn binding() -> Binding {
-    Binding {
-        contact: "sip:alice@192.0.2.1:5060".to_owned(),
-        params: String::new(),
-        q: 1000,
-        expires_at: UnixTime(1 << 40),
-        call_id: "c".to_owned(),
-        cseq: 7,
-        path: vec!["<sip:t@edge-1;lr;ob>".to_owned()],
-        instance: None,
-        reg_id: None,
-        gruu_epoch: 0,
-        user_agent: "Phone".to_owned(),
-        edge: "edge-1".to_owned(),
-        source: "udp:192.0.2.1:5060".to_owned(),
-        registered_at: UnixTime(1_000),
-        updated_at: UnixTime(1_000),
-        written_by: "core-1".to_owned(),
-    }
+    let now = UnixTime(clock::unix_now().as_secs());
+    fixture::binding("sip:alice@192.0.2.1:5060", &["<sip:t@edge-1;lr;ob>"], now)
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod fixture;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -348,24 +350,8 @@ fn a_running_core_is_asked_why_with_its_token_and_its_certificate() {
 /// Stores a binding for an hour and one that is over.
 fn register(host: &Host, aor: &str) {
     let now = UnixTime(node::clock::unix_now().as_secs());
-    let binding = Binding {
-        contact: "sip:alice@192.0.2.1:5060".to_owned(),
-        params: String::new(),
-        q: 1000,
-        expires_at: now.after(3_600),
-        call_id: "call".to_owned(),
-        cseq: 7,
-        path: vec!["<sip:token@edge-1;lr;ob>".to_owned()],
-        instance: None,
-        reg_id: None,
-        gruu_epoch: 0,
-        user_agent: "Phone".to_owned(),
-        edge: "edge-1".to_owned(),
-        source: "udp:192.0.2.1:5060".to_owned(),
-        registered_at: now,
-        updated_at: now,
-        written_by: "core-1".to_owned(),
-    };
+    let path = ["<sip:token@edge-1;lr;ob>"];
+    let binding = fixture::binding("sip:alice@192.0.2.1:5060", &path, now);
     let over = Binding { contact: "sip:alice@192.0.2.9".to_owned(), expires_at: now, ..binding.clone() };
     let record = Record { bindings: vec![binding, over], ..Record::default() };
     let save = Save { aor: Aor::parse(aor).unwrap(), expected: 0, record, changes: Vec::new() };

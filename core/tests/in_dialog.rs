@@ -1,6 +1,7 @@
 //! A request inside a dialog whose remote target is a GRUU (RFC 5627 §6.1), between the edge and the store.
 
 mod common;
+mod fixture;
 
 use std::time::{Duration, Instant};
 
@@ -59,23 +60,11 @@ fn forwarded(core: &mut Core, id: QueryId, answer: Answer, now: Instant) -> Requ
 }
 
 fn bound() -> Answer {
+    let path = ["<sip:current@edge-1;lr>"];
     let binding = Binding {
-        contact: "sip:bob@192.0.2.4:5060".to_owned(),
-        params: String::new(),
-        q: 1000,
-        expires_at: UnixTime(2_000),
-        call_id: "r".to_owned(),
-        cseq: 1,
-        path: vec!["<sip:current@edge-1;lr>".to_owned()],
         instance: Some(INSTANCE.to_owned()),
-        reg_id: None,
         gruu_epoch: 1,
-        user_agent: String::new(),
-        edge: "edge-1".to_owned(),
-        source: String::new(),
-        registered_at: UnixTime(900),
-        updated_at: UnixTime(900),
-        written_by: "core-1".to_owned(),
+        ..fixture::binding("sip:bob@192.0.2.4:5060", &path, UnixTime(900))
     };
     Answer::Loaded {
         record: Record { version: 1, bindings: vec![binding], ..Record::default() },

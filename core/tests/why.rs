@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
+mod fixture;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -220,22 +221,11 @@ fn check(world: &World, address: &str, from: &str) -> Result<(), TestCaseError> 
 
 fn binding(contact: &str, path: &[&str]) -> Binding {
     Binding {
-        contact: contact.to_owned(),
-        params: String::new(),
-        q: 1000,
-        expires_at: UnixTime(NOW.as_secs() + 3_600),
         call_id: "register".to_owned(),
-        cseq: 7,
-        path: path.iter().map(|&hop| hop.to_owned()).collect(),
-        instance: None,
-        reg_id: None,
-        gruu_epoch: 0,
-        user_agent: "Phone".to_owned(),
-        edge: "edge-1".to_owned(),
-        source: "udp:192.0.2.1:5060".to_owned(),
         registered_at: UnixTime(NOW.as_secs() - 600),
         updated_at: UnixTime(NOW.as_secs() - 60),
         written_by: "core-2".to_owned(),
+        ..fixture::binding(contact, path, UnixTime(NOW.as_secs()))
     }
 }
 

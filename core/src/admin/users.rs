@@ -13,6 +13,7 @@ use sip::Aor;
 
 use super::{Api, address, away, body, place};
 use crate::command::import;
+use crate::contact::shown;
 use crate::domains::Served;
 use crate::provision::{self, Proof};
 
@@ -173,8 +174,4 @@ fn json_line(line: &str, served: &Served) -> Result<(User, Credentials), String>
     let aor = Aor::parse(text).map_err(|_| "the address is none: NAME@DOMAIN expected")?;
     served.check(&aor)?;
     Ok(subscriber.proof().credentials(&aor)?)
-}
-
-fn shown(aor: &Aor) -> String {
-    format!("{}@{}", aor.user(), aor.domain())
 }

@@ -106,32 +106,18 @@ mod tests {
     use registrar::Binding;
 
     use super::*;
+    use crate::fixture;
 
     fn binding() -> Binding {
-        Binding {
-            contact: "sip:alice@192.0.2.1:5060".to_owned(),
-            params: String::new(),
-            q: 1000,
-            expires_at: UnixTime(1_060),
-            call_id: "a\u{1b}[2J\tb\n".to_owned(),
-            cseq: 7,
-            path: vec!["<sip:t@edge-1;lr;ob>".to_owned(), "<sip:proxy.example;lr>".to_owned()],
-            instance: None,
-            reg_id: None,
-            gruu_epoch: 0,
-            user_agent: "Phone".to_owned(),
-            edge: "edge-1".to_owned(),
-            source: "udp:192.0.2.1:5060".to_owned(),
-            registered_at: UnixTime(1_000),
-            updated_at: UnixTime(1_000),
-            written_by: "core-1".to_owned(),
-        }
+        let path = ["<sip:t@edge-1;lr;ob>", "<sip:proxy.example;lr>"];
+        let binding = fixture::binding("sip:alice@192.0.2.1:5060", &path, UnixTime(1_000));
+        Binding { call_id: "a\u{1b}[2J\tb\n".to_owned(), ..binding }
     }
 
     #[test]
     fn a_contact_is_one_line_whatever_a_stranger_wrote() {
         let binding = binding();
-        let text = as_lines(&[Contact::of(&binding, UnixTime(1_010))]);
+        let text = as_lines(&[Contact::of(&binding, UnixTime(4_550))]);
         let fields: Vec<_> = text.strip_suffix('\n').unwrap().split('\t').collect();
         let expected = [
             "sip:alice@192.0.2.1:5060",
@@ -149,7 +135,7 @@ mod tests {
     #[test]
     fn json_is_an_array_with_the_text_as_it_is() {
         let binding = binding();
-        let text = as_json(&[Contact::of(&binding, UnixTime(1_010))]);
+        let text = as_json(&[Contact::of(&binding, UnixTime(4_550))]);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json[0]["expires_in"], 50);
         assert_eq!(json[0]["path"][1], "<sip:proxy.example;lr>");

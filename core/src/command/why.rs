@@ -11,7 +11,7 @@ use node::clock;
 use node::exit::Failure;
 use sip::Aor;
 
-use super::{open, store};
+use super::{open, shown, store};
 use crate::Config;
 use crate::config::PREFIX;
 use crate::domains::Served;
@@ -41,7 +41,7 @@ pub(super) async fn run(aor: &Aor, json: bool, config: &Config) -> Result<String
 async fn from_core(aor: &Aor, config: &Config) -> Result<Why, String> {
     let token = config.admin_token.expose().split(',').map(str::trim).find(|token| !token.is_empty());
     let token = token.ok_or_else(|| format!("{PREFIX}ADMIN_TOKEN is not set"))?;
-    let path = format!("/v1/why/{}", in_path(&format!("{}@{}", aor.user(), aor.domain())));
+    let path = format!("/v1/why/{}", in_path(&shown(aor)));
     let certificate = config.admin_tls_cert.as_deref().map(Path::new);
     let Answer { status, body } = client::ask(config.admin, certificate, token, &path).await?;
     let said = |what: &str| format!("{PREFIX}ADMIN={}: {what}", config.admin);
