@@ -1,4 +1,4 @@
-//! The API of a core on its administration socket: users, domains, contacts, and why a call goes where it goes.
+//! The API of a core on its administration socket: users, domains, contacts, their changes, and why a call goes where it goes.
 //!
 //! JSON in and out, problems as RFC 9457 says, behind a bearer token. What can be done here can be done by command, too, and with
 //! the same code. Every write may be repeated: it leaves things as once. [`openapi`] is the contract.
@@ -9,16 +9,21 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Path;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use location::Database;
 use node::admin::{Problem, axum, guarded};
+use node::clock;
 use node::config::Secret;
+use registrar::UnixTime;
 use serde::de::DeserializeOwned;
 use sip::Aor;
 
 use crate::domains::Served;
 use crate::inquiries::Inquiries;
+use crate::feed::Feed;
 
+pub mod changes;
+pub mod consumers;
 pub mod contacts;
 pub mod domains;
 pub mod openapi;
@@ -36,6 +41,8 @@ pub struct Api {
     pub domains: BTreeSet<String>,
     /// The way to the engines.
     pub inquiries: Arc<Inquiries>,
+    /// The change feed, where it is on.
+    pub feed: Option<Arc<Feed>>,
 }
 
 /// The routes under `/v1/`; the contract itself is open to all.
@@ -45,7 +52,7 @@ pub fn routes(api: Arc<Api>, tokens: &Secret) -> Router {
 }
 
 /// Every path behind the token.
-pub const PATHS: [&str; 7] = [
+pub const PATHS: [&str; 10] = [
     "/v1/users",
     "/v1/users/import",
     "/v1/users/{address}",
@@ -53,10 +60,13 @@ pub const PATHS: [&str; 7] = [
     "/v1/domains/{domain}",
     "/v1/contacts/{address}",
     "/v1/why/{address}",
+    "/v1/changes",
+    "/v1/consumers",
+    "/v1/consumers/{consumer}",
 ];
 
 fn paths() -> Router<Arc<Api>> {
-    let [users, import, user, domains, domain, contacts, why] = PATHS;
+    let [users, import, user, domains, domain, contacts, why, changes, consumers, consumer] = PATHS;
     Router::new()
         .route(users, get(users::list))
         .route(import, post(users::import))
@@ -65,6 +75,9 @@ fn paths() -> Router<Arc<Api>> {
         .route(domain, get(domains::show).put(domains::put).delete(domains::remove))
         .route(contacts, get(contacts::list).delete(contacts::remove))
         .route(why, get(why::show))
+        .route(changes, get(changes::follow))
+        .route(consumers, get(consumers::list))
+        .route(consumer, put(consumers::put).delete(consumers::remove))
 }
 
 impl Api {
@@ -72,6 +85,15 @@ impl Api {
     async fn served(&self) -> Result<Served, Problem> {
         Served::read(&self.domains, &*self.database).await.map_err(away)
     }
+
+    /// When something is removed, if the change feed is to be told.
+    fn noted_at(&self) -> Option<UnixTime> {
+        self.feed.is_some().then(now)
+    }
+}
+
+fn now() -> UnixTime {
+    UnixTime(clock::unix_now().as_secs())
 }
 
 /// `alice@example.com` in a path.

@@ -65,6 +65,10 @@ node::settings! {
         service_route: ServiceRoute = ServiceRoute::Off,
         /// Users, `name@domain`, who may subscribe to the registration state (RFC 3680) of everybody: applications. Everybody may subscribe to his own.
         reg_watchers: Vec<Watching> = Vec::new() => "none",
+        /// Whether every change of a binding goes into the feed at `/v1/changes`; the same on all cores. Costs a row per REGISTER.
+        change_feed: bool = false,
+        /// How long the feed keeps a change. A consumer that was away for longer takes a new snapshot.
+        change_feed_retention: Span = Span::from_secs(86_400),
         /// Messages that may wait for the engine; beyond it requests are answered with 503.
         queue: usize = 8_192,
         /// Threads: 1 runs everything on one, more share the work by Call-ID.
@@ -198,6 +202,7 @@ impl Config {
                 max_contacts: self.register_max_contacts,
             },
             service_route: self.service_route == ServiceRoute::Edge,
+            change_feed: self.change_feed,
             reg_watchers: self.reg_watchers.iter().map(|watching| watching.0.clone()).collect(),
             routes: Routes::new(&self.routes).unwrap_or_default(),
         }

@@ -33,10 +33,11 @@ impl Core {
     pub(crate) fn expire(&mut self, due: Vec<(Aor, Record)>, now: Instant) {
         let unix = self.unix(now);
         for (aor, record) in due {
-            let Some(Expiry { record, news, expired }) = expire::expire(&record, &aor, unix) else {
+            let Some(Expiry { record: next, news, expired }) = expire::expire(&record, &aor, unix) else {
                 continue;
             };
-            let save = Save { aor: aor.clone(), expected: record.version, record, changes: Vec::new() };
+            let changes = self.changes(&record, &next, unix);
+            let save = Save { aor: aor.clone(), expected: next.version, record: next, changes };
             let saving = Saving { aor, news, expired: expired as u64 };
             self.ask(Query::Save(save), Pending::Expire(Box::new(saving)));
         }

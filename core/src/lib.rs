@@ -23,6 +23,7 @@ mod events;
 #[cfg(test)]
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
+pub mod feed;
 mod flows;
 pub mod gruu;
 mod in_dialog;

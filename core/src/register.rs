@@ -146,8 +146,8 @@ impl Core {
                 let save = Save {
                     aor: register.aor.clone(),
                     expected: record.version,
+                    changes: self.changes(record, &change.record, unix),
                     record: change.record.clone(),
-                    changes: Vec::new(),
                 };
                 register.saving = Some(change.record);
                 self.ask(Query::Save(save), Pending::Register(register));

@@ -24,6 +24,7 @@ use crate::driver::Driver;
 use crate::due;
 use crate::engine::{Core, Input};
 use crate::events::Intake;
+use crate::feed::{self, Feed};
 use crate::inquiries::Inquiries;
 use crate::keys::ClusterKeys;
 use crate::metrics::Meter;
@@ -80,7 +81,8 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tokio::spawn(report(intake.inboxes.clone()));
     tracing::info!(core = config.name, admin = %admin.address(), "core is up");
 
-    let (routes, stopped) = (api(&config, &database, inquiries), shutdown.clone());
+    let feed = feed::start(&config, &database, &registry, &shutdown);
+    let (routes, stopped) = (api(&config, &database, inquiries, feed), shutdown.clone());
     let administration = tokio::spawn(
         admin.serve(readiness.clone(), registry, routes, async move { stopped.stopped().await }),
     );
@@ -130,8 +132,13 @@ async fn bind_admin(config: &Config) -> Result<Admin, ConfigError> {
     }
 }
 
-fn api(config: &Config, database: &Arc<Database>, inquiries: Arc<Inquiries>) -> Router {
-    let api = Arc::new(Api { database: Arc::clone(database), domains: config.domains(), inquiries });
+fn api(
+    config: &Config,
+    database: &Arc<Database>,
+    inquiries: Arc<Inquiries>,
+    feed: Option<Arc<Feed>>,
+) -> Router {
+    let api = Arc::new(Api { database: Arc::clone(database), domains: config.domains(), inquiries, feed });
     admin::routes(api, &config.admin_token)
 }
 

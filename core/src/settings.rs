@@ -30,6 +30,8 @@ pub struct Settings {
     pub service_route: bool,
     /// Users who may watch the registration state of everybody (RFC 3680 §4.6).
     pub reg_watchers: BTreeSet<Aor>,
+    /// Whether every change of a binding is noted for the change feed.
+    pub change_feed: bool,
     /// Where numbers lead that are nobody's, and foreign domains that the DNS does not know.
     pub routes: Routes,
 }

@@ -12,7 +12,7 @@ use core_registrar::admin::{self, Api, PATHS, openapi};
 use core_registrar::engine::{Core, Input, Output};
 use core_registrar::inquiries::Inquiries;
 use link::PeerId;
-use location::{Answer, Database, Directory, LocationStore, Query, Save, User};
+use location::{ChangeFeed, Answer, Database, Directory, LocationStore, Query, Save, User};
 use node::admin::axum;
 use node::config::Secret;
 use node::{clock, shard};
@@ -60,9 +60,10 @@ type Answered = (u16, String, String);
 impl Host {
     async fn start(tokens: &str) -> Self {
         let database = Arc::new(Database::open("sqlite::memory:").await.unwrap());
+        database.begin().await.unwrap();
         let inquiries = engine(Arc::clone(&database));
         let domains = ["example.com".to_owned()].into();
-        let api = Api { database: Arc::clone(&database), domains, inquiries };
+        let api = Api { database: Arc::clone(&database), domains, inquiries, feed: None };
         let routes = admin::routes(Arc::new(api), &Secret::new(tokens));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -344,7 +345,7 @@ async fn the_contract_is_what_is_served() {
     assert_eq!(paths.keys().map(String::as_str).collect::<Vec<_>>(), routes);
 
     for (path, item) in paths {
-        let path = path.replace("{address}", "alice@example.com").replace("{domain}", "example.net");
+        let path = path.replace("{address}", "alice@example.com").replace("{domain}", "example.net").replace("{consumer}", "billing");
         for method in ["get", "put", "post", "delete"] {
             let operation = &item[method];
             let (status, head, _) =

@@ -59,7 +59,8 @@ async fn list(aor: &Aor, json: bool, config: &Config) -> Result<String, Failure>
 async fn remove(aor: &Aor, contact: Option<&str>, config: &Config) -> Result<String, Failure> {
     let meant = contact.map(uri).transpose().map_err(Failure::Refused)?;
     let database = open(config).await?;
-    let had_some = database.remove(aor, meant.as_ref(), None).await.map_err(store)?;
+    let noted_at = config.change_feed.then(|| UnixTime(clock::unix_now().as_secs()));
+    let had_some = database.remove(aor, meant.as_ref(), noted_at).await.map_err(store)?;
     database.close().await;
     let aor = shown(aor);
     Ok(match (had_some, contact) {

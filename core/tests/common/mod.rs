@@ -16,6 +16,7 @@ pub(crate) fn settings() -> Settings {
         challenged: Challenged::All,
         policy: Policy::default(),
         service_route: false,
+        change_feed: false,
         reg_watchers: [].into(),
         routes: core_registrar::routes::Routes::default(),
     }

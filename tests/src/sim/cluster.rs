@@ -112,6 +112,7 @@ impl Sim {
             nonce_lifetime: 300,
             algorithms: vec![sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5],
             service_route: node.service_route,
+            change_feed: false,
             challenged: if node.call_auth { Challenged::All } else { Challenged::NONE },
             policy: Policy { min_expires, ..Policy::default() },
             reg_watchers: [Aor::parse(&format!("app@{DOMAIN}")).expect("an address")].into(),
