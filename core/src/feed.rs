@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use location::{ChangeFeed, Database, Error};
 use node::clock;
-use node::metrics::{Counter, Gauge, Gauges, Registry};
+use node::metrics::Registry;
 use node::shutdown::Shutdown;
 use registrar::change::{self, BindingChange, BindingEvent};
 use registrar::{Record, UnixTime};
@@ -22,6 +22,7 @@ use transaction::Ids;
 
 use crate::config::Config;
 use crate::engine::Core;
+use crate::metrics::FeedMeter;
 
 impl Core {
     /// What a save tells the change feed; nothing where it is off.
@@ -52,7 +53,7 @@ pub struct Feed {
     pub(crate) database: Arc<Database>,
     state: watch::Sender<State>,
     seats: Arc<Semaphore>,
-    meter: Meter,
+    meter: FeedMeter,
 }
 
 /// How far the feed has come.
@@ -64,15 +65,6 @@ pub(crate) enum State {
     Head(u64),
     /// The core ends.
     Over,
-}
-
-#[derive(Debug)]
-struct Meter {
-    head: Gauge,
-    placed: Counter,
-    trimmed: Counter,
-    readers: Gauge,
-    lag: Gauges,
 }
 
 /// Starts what the configuration says: the feed, or its interruption.
@@ -101,7 +93,7 @@ pub(crate) fn start(
             // Readers go to another core.
             () = stop.draining() => {}
         }
-        running.state.send_replace(State::Over);
+        running.reached(State::Over);
     });
     Some(feed)
 }
@@ -109,13 +101,7 @@ pub(crate) fn start(
 impl Feed {
     /// A feed over this database. It has to [`run`](Self::run).
     pub fn new(database: Arc<Database>, registry: &Registry) -> Self {
-        let meter = Meter {
-            head: registry.gauge("feed_head", "Newest position of the change feed"),
-            placed: registry.counter("feed_placed", "Changes given a position by this core"),
-            trimmed: registry.counter("feed_trimmed", "Changes deleted by this core because of their age"),
-            readers: registry.gauge("feed_readers", "Readers of the change feed at this core"),
-            lag: registry.gauges("feed_lag", "Positions between a consumer of the change feed and its head"),
-        };
+        let meter = FeedMeter::new(registry);
         let state = watch::Sender::new(State::Starting);
         Self { database, state, seats: Arc::new(Semaphore::new(SEATS)), meter }
     }
@@ -136,7 +122,22 @@ impl Feed {
         self.state.subscribe()
     }
 
-    fn readers(&self) -> usize {
+    /// The head only moves on, and the end is the end. A round that another core has overtaken may know less than the one before.
+    pub(crate) fn reached(&self, next: State) {
+        self.state.send_if_modified(|state| {
+            let is_news = match (*state, next) {
+                (State::Over, _) | (_, State::Starting) => false,
+                (State::Head(old), State::Head(new)) => old < new,
+                (State::Starting | State::Head(_), State::Head(_) | State::Over) => true,
+            };
+            if is_news {
+                *state = next;
+            }
+            is_news
+        });
+    }
+
+    pub(crate) fn readers(&self) -> usize {
         SEATS - self.seats.available_permits()
     }
 
@@ -162,18 +163,7 @@ impl Feed {
             let done = self.database.sequence(PLACES).await?;
             self.meter.placed.inc_by(done.count);
             self.meter.head.set(number(done.head));
-            self.state.send_if_modified(|state| {
-                // A round that another core has overtaken may know less than the one before.
-                let is_news = match *state {
-                    State::Starting => true,
-                    State::Head(head) => head < done.head,
-                    State::Over => false,
-                };
-                if is_news {
-                    *state = State::Head(done.head);
-                }
-                is_news
-            });
+            self.reached(State::Head(done.head));
             if done.count < u64::from(PLACES) {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use location::{NodeState, NodeStatus, Operation};
-use node::metrics::{Counter, Gauge, Histogram, Registry};
+use node::metrics::{Counter, Gauge, Gauges, Histogram, Registry};
 use node::report::Reports;
 
 use crate::counters::{CLASSES, Counters, METHODS};
@@ -76,6 +76,28 @@ impl Meter {
     /// True when no shard has a request under way, as far as reported.
     pub(crate) fn is_idle(&self) -> bool {
         self.reports.all(|report| report.contexts == 0 && report.queries == 0)
+    }
+}
+
+/// What is measured of the change feed.
+#[derive(Debug)]
+pub(crate) struct FeedMeter {
+    pub(crate) head: Gauge,
+    pub(crate) placed: Counter,
+    pub(crate) trimmed: Counter,
+    pub(crate) readers: Gauge,
+    pub(crate) lag: Gauges,
+}
+
+impl FeedMeter {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        Self {
+            head: registry.gauge("feed_head", "Newest position of the change feed"),
+            placed: registry.counter("feed_placed", "Changes given a position by this core"),
+            trimmed: registry.counter("feed_trimmed", "Changes deleted by this core because of their age"),
+            readers: registry.gauge("feed_readers", "Readers of the change feed at this core"),
+            lag: registry.gauges("feed_lag", "Positions between a consumer of the change feed and its head"),
+        }
     }
 }
 

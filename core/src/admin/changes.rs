@@ -236,3 +236,59 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use location::Database;
+    use node::metrics::Registry;
+
+    use super::*;
+
+    /// A reader at a feed that stands still, and what it would send.
+    async fn reader() -> (Reader, mpsc::Receiver<Bytes>) {
+        let database = Arc::new(Database::open("sqlite::memory:").await.unwrap());
+        let feed = Arc::new(Feed::new(database, &Registry::new("core")));
+        let (pages, queue) = mpsc::channel(QUEUE);
+        let (state, seat) = (feed.state(), feed.seat().unwrap());
+        (Reader { feed, state, pages, form: Form::Lines, is_following: true, _seat: seat }, queue)
+    }
+
+    #[tokio::test]
+    async fn a_reader_who_takes_nothing_is_cut_off() {
+        let (reader, mut queue) = reader().await;
+        tokio::time::pause();
+        let page = || reader.send(|form, page| form.live(page, 1));
+        for _ in 0..QUEUE {
+            assert!(page().await.is_ok());
+        }
+        assert!(page().await.is_err(), "nothing is kept for him beyond that");
+        queue.recv().await.unwrap();
+        assert!(page().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_reader_hears_that_nothing_happens_and_that_the_core_ends() {
+        let (mut reader, mut queue) = reader().await;
+        let feed = Arc::clone(&reader.feed);
+        feed.reached(FeedState::Head(7));
+        tokio::time::pause();
+        let waiting = tokio::spawn(async move { reader.wait(7).await.is_err() });
+        for _ in 0..3 {
+            assert_eq!(queue.recv().await.unwrap(), "{\"event\":\"heartbeat\",\"position\":7}\n");
+        }
+        feed.reached(FeedState::Over);
+        assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_reader_who_is_gone_leaves_his_seat() {
+        let (mut reader, queue) = reader().await;
+        let feed = Arc::clone(&reader.feed);
+        feed.reached(FeedState::Head(7));
+        assert_eq!(feed.readers(), 1);
+        let waiting = tokio::spawn(async move { reader.wait(7).await.is_err() });
+        drop(queue);
+        assert!(waiting.await.unwrap());
+        assert_eq!(feed.readers(), 0);
+    }
+}
