@@ -19,8 +19,8 @@ use serde::de::DeserializeOwned;
 use sip::Aor;
 
 use crate::domains::Served;
-use crate::inquiries::Inquiries;
 use crate::feed::Feed;
+use crate::inquiries::Inquiries;
 
 pub mod changes;
 pub mod consumers;

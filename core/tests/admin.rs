@@ -12,7 +12,7 @@ use core_registrar::admin::{self, Api, PATHS, openapi};
 use core_registrar::engine::{Core, Input, Output};
 use core_registrar::inquiries::Inquiries;
 use link::PeerId;
-use location::{ChangeFeed, Answer, Database, Directory, LocationStore, Query, Save, User};
+use location::{Answer, ChangeFeed, Database, Directory, LocationStore, Query, Save, User};
 use node::admin::axum;
 use node::config::Secret;
 use node::{clock, shard};
@@ -345,7 +345,10 @@ async fn the_contract_is_what_is_served() {
     assert_eq!(paths.keys().map(String::as_str).collect::<Vec<_>>(), routes);
 
     for (path, item) in paths {
-        let path = path.replace("{address}", "alice@example.com").replace("{domain}", "example.net").replace("{consumer}", "billing");
+        let path = path
+            .replace("{address}", "alice@example.com")
+            .replace("{domain}", "example.net")
+            .replace("{consumer}", "billing");
         for method in ["get", "put", "post", "delete"] {
             let operation = &item[method];
             let (status, head, _) =
