@@ -30,6 +30,9 @@ pub struct Contact {
     pub q: u16,
     /// In seconds.
     pub expires_in: u64,
+    /// In seconds since 1970.
+    #[serde(default)]
+    pub expires_at: u64,
     /// Name of the edge that it came through.
     pub edge: String,
     /// Transport and address of the UA as the edge saw them.
@@ -62,6 +65,7 @@ impl Contact {
             params: binding.params.clone(),
             q: binding.q,
             expires_in: binding.expires_at.0.saturating_sub(now.0),
+            expires_at: binding.expires_at.0,
             edge: binding.edge.clone(),
             source: binding.source.clone(),
             path: binding.path.clone(),

@@ -20,10 +20,10 @@ pub mod edges;
 pub mod egress;
 pub mod engine;
 mod events;
+pub mod feed;
 #[cfg(test)]
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
-pub mod feed;
 mod flows;
 pub mod gruu;
 mod in_dialog;

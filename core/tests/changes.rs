@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod fixture;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,24 +140,8 @@ fn aor(user: &str) -> Aor {
 }
 
 fn binding(contact: &str) -> Binding {
-    Binding {
-        contact: contact.to_owned(),
-        params: ";+sip.instance=\"<urn:uuid:1>\"".to_owned(),
-        q: 1000,
-        expires_at: UnixTime(1 << 40),
-        call_id: "c".to_owned(),
-        cseq: 7,
-        path: vec!["<sip:t@edge-1;lr;ob>".to_owned()],
-        instance: None,
-        reg_id: None,
-        gruu_epoch: 0,
-        user_agent: "Phone\n".to_owned(),
-        edge: "edge-1".to_owned(),
-        source: "udp:192.0.2.1:5060".to_owned(),
-        registered_at: UnixTime(1_000),
-        updated_at: UnixTime(1_000),
-        written_by: "core-1".to_owned(),
-    }
+    let at = UnixTime(1_000);
+    Binding { expires_at: UnixTime(1 << 40), ..fixture::binding(contact, &["<sip:t@edge-1;lr;ob>"], at) }
 }
 
 fn flow(contact: &str) -> Binding {

@@ -187,7 +187,7 @@ impl Reader {
             let now = now();
             self.send(|form, to| {
                 for (aor, record) in &page.items {
-                    record.live(now).for_each(|binding| form.bound(to, aor, record.version, binding));
+                    record.live(now).for_each(|binding| form.bound(to, aor, record.version, binding, now));
                 }
             })
             .await?;

@@ -2,9 +2,11 @@
 
 use bytes::{BufMut, BytesMut};
 use location::feed::Change;
-use registrar::{Binding, BindingKey};
+use registrar::{Binding, BindingKey, UnixTime};
 use serde::Serialize;
 use sip::Aor;
+
+use crate::contact::{Contact, shown};
 
 /// What a reader wants to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +30,14 @@ impl Form {
             event: change.change.event.as_str(),
             position: Some(change.position),
             at: Some(change.change.at.0),
-            ..Line::of(&change.aor, change.version, &change.change.binding)
+            ..Line::of(&change.aor, change.version, &change.change.binding, change.change.at)
         };
         self.line(to, &line, Some(change.position));
     }
 
     /// A binding of the snapshot. It has no position: who is cut off begins again.
-    pub(super) fn bound(self, to: &mut BytesMut, aor: &Aor, version: u64, binding: &Binding) {
-        self.line(to, &Line::of(aor, version, binding), None);
+    pub(super) fn bound(self, to: &mut BytesMut, aor: &Aor, version: u64, binding: &Binding, now: UnixTime) {
+        self.line(to, &Line::of(aor, version, binding, now), None);
     }
 
     /// From here on the changes after this position follow.
@@ -87,63 +89,21 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    contact: Option<Contact<'a>>,
+    contact: Option<Contact>,
 }
 
-impl<'a> Line<'a> {
-    fn of(aor: &Aor, version: u64, binding: &'a Binding) -> Self {
+impl Line<'_> {
+    fn of(aor: &Aor, version: u64, binding: &Binding, now: UnixTime) -> Self {
         Self {
             event: "bound",
-            address: Some(format!("{}@{}", aor.user(), aor.domain())),
+            address: Some(shown(aor)),
             version: Some(version),
             key: Some(match binding.key() {
                 BindingKey::Instance { instance, reg_id } => format!("{instance};reg-id={reg_id}"),
                 BindingKey::Contact { contact } => contact,
             }),
-            contact: Some(Contact::of(binding)),
+            contact: Some(Contact::of(binding, now)),
             ..Self::default()
-        }
-    }
-}
-
-/// A binding as [`crate::command::contacts`] shows it, but with the time at which it ends: a line may be read late.
-#[derive(Serialize)]
-struct Contact<'a> {
-    contact: &'a str,
-    params: &'a str,
-    q: u16,
-    expires_at: u64,
-    edge: &'a str,
-    source: &'a str,
-    path: &'a [String],
-    instance: Option<&'a str>,
-    reg_id: Option<u32>,
-    user_agent: &'a str,
-    written_by: &'a str,
-    call_id: &'a str,
-    cseq: u32,
-    registered_at: u64,
-    updated_at: u64,
-}
-
-impl<'a> Contact<'a> {
-    fn of(binding: &'a Binding) -> Self {
-        Self {
-            contact: &binding.contact,
-            params: &binding.params,
-            q: binding.q,
-            expires_at: binding.expires_at.0,
-            edge: &binding.edge,
-            source: &binding.source,
-            path: &binding.path,
-            instance: binding.instance.as_deref(),
-            reg_id: binding.reg_id,
-            user_agent: &binding.user_agent,
-            written_by: &binding.written_by,
-            call_id: &binding.call_id,
-            cseq: binding.cseq,
-            registered_at: binding.registered_at.0,
-            updated_at: binding.updated_at.0,
         }
     }
 }

@@ -8,6 +8,7 @@ fn bound(number: u64, flow: Flow) -> Bound {
         params: String::new(),
         q: 1000,
         expires_in: 3_552,
+        expires_at: 1_003_552,
         edge: "edge-1".to_owned(),
         source: format!("udp:192.0.2.{number}:5060"),
         path: vec![format!("<sip:token{number}@edge-1;lr;ob>")],
