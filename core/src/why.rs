@@ -1,7 +1,7 @@
 //! Why a call goes where it goes: what the cluster would do with an INVITE to an address of this moment, told to its operator.
 //!
-//! The answer is what a call itself goes through: [`crate::routing`] says where it belongs, [`crate::ways`] makes targets of the
-//! record, the flows and links are those of the engine that is asked, and a response context forks ([`plan`]). Only nothing
+//! The answer is what a call itself goes through: [`crate::routing`] says where it belongs, `ways.rs` makes targets of the
+//! record, the flows and links are those of the engine that is asked, and a response context forks (`why/plan.rs`). Only nothing
 //! leaves. The caller is taken for a user of ours who has proven it; what others are answered is told where it differs.
 
 use std::time::Instant;
