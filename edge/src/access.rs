@@ -134,8 +134,12 @@ pub(crate) fn no_sips() -> Reject {
 /// Request-URI or the next Route entry is (RFC 3261 §16.6 step 4). With a GRUU in the dialog it is the same
 /// (RFC 5627 §6.2).
 pub fn record_route(request: &Request, flow: &Flow, settings: &Settings) -> Bytes {
+    record_route_at(request, flow, &settings.public_host(flow), settings)
+}
+
+/// The same where the flow is one that we have opened, so that its own address is not where we listen.
+pub(crate) fn record_route_at(request: &Request, flow: &Flow, host: &str, settings: &Settings) -> Bytes {
     let token = settings.keys.mint(flow);
-    let host = settings.public_host(flow);
     let next = || request.top_route()?.ok()?.parsed_uri().ok().map(|uri| uri.scheme);
     let scheme = request.request_uri().ok().map(|uri| uri.scheme);
     if [scheme, next()].contains(&Some(Scheme::Sips)) {

@@ -6,6 +6,7 @@ use proxy::target::Target;
 use proxy::{branch, route, stateless};
 use sip::{Method, Request};
 
+use crate::egress::Exit;
 use crate::engine::Edge;
 use crate::hop::{Hop, Next};
 
@@ -17,7 +18,10 @@ impl Edge {
         let token = stateless::branch_of(&request);
         let hop = match (self.admit(&mut request, from, loop_hash), from) {
             (Ok(Next::Hop(hop)), _) => hop,
-            (Ok(Next::Outside(_)), _) => return self.leave_with_ack(&request, token, loop_hash),
+            (Ok(Next::Outside(mark)), _) => {
+                return self.leave_with_ack(&request, Exit::Outside(mark), token, loop_hash);
+            }
+            (Ok(Next::Peer), _) => return self.leave_with_ack(&request, Exit::Peer, token, loop_hash),
             (Ok(Next::Upwards), Hop::Ua(source)) => {
                 return self.climb_with_ack(&request, source, token, loop_hash, now);
             }

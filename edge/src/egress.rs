@@ -100,6 +100,8 @@ pub(crate) enum Exit {
     Outside(Bytes),
     /// To a next hop, from the UA on this flow.
     NextHop(Flow),
+    /// To a trusted peer in front.
+    Peer,
 }
 
 /// What a context knows when its request leaves.
@@ -162,13 +164,13 @@ impl Leaving {
 }
 
 impl Edge {
-    /// A request that a core has ordered to leave, without our own Route entry.
+    /// A request that a core has ordered to leave, or one for a trusted peer, without our own Route entry.
     pub(crate) fn leave(
         &mut self,
         id: ServerId,
         request: Request,
         from: Hop,
-        mark: Bytes,
+        exit: Exit,
         loop_hash: u64,
         now: Instant,
     ) {
@@ -192,7 +194,7 @@ impl Edge {
             clients: Vec::new(),
             answered: false,
             cancelled: false,
-            leaving: Some(Box::new(Leaving::new(Exit::Outside(mark), VecDeque::new()))),
+            leaving: Some(Box::new(Leaving::new(exit, VecDeque::new()))),
         };
         self.contexts.insert(id, context);
         self.counters.egress += 1;
@@ -210,7 +212,7 @@ impl Edge {
             Answer::Targets(ticket, found) => match self.exits.waiting.remove(&ticket) {
                 Some(Waiting::Targets(id)) => self.on_targets(id, found, now),
                 Some(Waiting::AckTargets(ack)) => {
-                    let ways = self.ways(found, &ack.copy, now).unwrap_or_default();
+                    let ways = self.ways(found, &ack.exit, &ack.copy, now).unwrap_or_default();
                     self.try_ack(ack, ways);
                 }
                 Some(Waiting::NextHop(place)) => self.on_next_hop(place, found, now),
@@ -233,7 +235,8 @@ impl Edge {
     /// §4.3: the list of targets is what one attempt after the other is made from.
     fn on_targets(&mut self, id: ServerId, found: Result<Vec<Target>, Unresolved>, now: Instant) {
         let Some(context) = self.contexts.get(&id) else { return }; // cancelled meanwhile
-        let ways = self.ways(found, context.response.request(), now);
+        let Some(leaving) = &context.leaving else { return };
+        let ways = self.ways(found, &leaving.exit, context.response.request(), now);
         self.step(id, now, |context, now, out| match ways {
             Ok(ways) => {
                 let target = Uri::new(context.response.request().uri.clone(), 0);
@@ -250,6 +253,7 @@ impl Edge {
     fn ways(
         &self,
         found: Result<Vec<Target>, Unresolved>,
+        exit: &Exit,
         request: &Request,
         now: Instant,
     ) -> Result<VecDeque<Target>, Reject> {
@@ -258,8 +262,11 @@ impl Edge {
             Unresolved::Unknown => status(504).because("DNS Time-out"),
             Unresolved::Busy => status(503).with(Name::RetryAfter, "5"),
         })?;
-        let allowed: Vec<Target> =
-            found.into_iter().filter(|target| self.settings.may_leave_to(target)).collect();
+        let may = |target: &Target| match exit {
+            Exit::Outside(_) | Exit::NextHop(_) => self.settings.may_leave_to(target),
+            Exit::Peer => self.is_peer(target.address),
+        };
+        let allowed: Vec<Target> = found.into_iter().filter(may).collect();
         if allowed.is_empty() {
             return Err(status(403).because("Target Not Allowed"));
         }
@@ -355,6 +362,7 @@ impl Edge {
         let host = match exit {
             Exit::Outside(mark) => self.mark(&mut request, mark, flow)?,
             Exit::NextHop(ua) => self.sign(&mut request, ua, flow),
+            Exit::Peer => self.sign_for_peer(&mut request, flow),
         };
         route::postprocess(&mut request).ok()?;
         // RFC 3581 §3: the answer comes back through whatever NAT is on the way.
@@ -399,7 +407,7 @@ impl Edge {
         let target = attempt.target.clone();
         let has_more = !leaving.ways.is_empty();
         match leaving.exit {
-            Exit::Outside(_) => self.counters.egress_failed += 1,
+            Exit::Outside(_) | Exit::Peer => self.counters.egress_failed += 1,
             Exit::NextHop(_) => self.counters.retried += u64::from(has_more),
         }
         self.exits.failed.insert(&target, retry_after, now);

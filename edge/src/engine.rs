@@ -22,7 +22,7 @@ use crate::access::{self, Token};
 use crate::context::{Context, Core};
 use crate::counters::Counters;
 use crate::direction;
-use crate::egress::{self, Exits};
+use crate::egress::{self, Exit, Exits};
 use crate::hop::{Hop, Next};
 use crate::next_hop::NextHops;
 use crate::registered::Registration;
@@ -213,7 +213,8 @@ impl Edge {
         self.counters.request(&request.method, matches!(from, Hop::Ua(_)));
         let loop_hash = branch::loop_hash(&request);
         match self.admit(&mut request, from, loop_hash) {
-            Ok(Next::Outside(mark)) => self.leave(id, request, from, mark, loop_hash, now),
+            Ok(Next::Outside(mark)) => self.leave(id, request, from, Exit::Outside(mark), loop_hash, now),
+            Ok(Next::Peer) => self.leave(id, request, from, Exit::Peer, loop_hash, now),
             Ok(Next::Upwards) => self.climb(id, request, from, loop_hash, now),
             Ok(Next::Here) => self.answer_here(id, &request, now),
             Ok(Next::Hop(hop)) => self.forward(id, request, from, hop, loop_hash, now),
@@ -265,7 +266,7 @@ impl Edge {
             None => return Err(Reject::new(access::FORBIDDEN).because("No Flow Token")),
         };
         if !self.has_flow(&flow) {
-            return Err(Reject::new(access::FLOW_FAILED));
+            return self.without_flow(request, &flow);
         }
         access::check_sips(request, &flow)?;
         if record_route::wants(request) {

@@ -20,6 +20,8 @@ pub(crate) enum Next {
     Hop(Hop),
     /// Out of the cluster, with the cores' mark.
     Outside(Bytes),
+    /// To a trusted peer, by the Route that is left: the stream that it had is gone.
+    Peer,
     /// To one of the next hops that stand where cores would.
     Upwards,
     /// Nowhere: it is for this edge itself.

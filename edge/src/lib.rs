@@ -21,6 +21,7 @@ mod metrics;
 pub mod network;
 mod news;
 pub mod next_hop;
+mod peer;
 pub mod ping;
 mod probe;
 mod recovery;

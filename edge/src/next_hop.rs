@@ -90,8 +90,11 @@ impl Edge {
 
     /// RFC 5626 §5.3.1.
     fn admit_downwards(&self, request: &mut Request, source: &Flow, flow: Flow) -> Result<Next, Reject> {
-        if !self.has_flow(&flow) || self.next_hops.is_lost(&flow) {
+        if self.next_hops.is_lost(&flow) {
             return Err(Reject::new(access::FLOW_FAILED));
+        }
+        if !self.has_flow(&flow) {
+            return self.without_flow(request, &flow);
         }
         access::check_sips(request, &flow)?;
         if record_route::wants(request) {

@@ -63,7 +63,7 @@ const HARMLESS: [&str; 12] = [
 const AMBIENT: [&str; 4] = ["compile-time-rng", "getrandom", "os_rng", "runtime-rng"];
 
 /// Sources that are stepped, too, in packages that are not: each is a file with what lies in the folder of its name.
-const STEPPED: [&str; 28] = [
+const STEPPED: [&str; 29] = [
     "crates/transport/src/resolve/cache",
     "crates/transport/src/resolve/question",
     "crates/transport/src/resolve/srv",
@@ -72,6 +72,7 @@ const STEPPED: [&str; 28] = [
     "edge/src/egress",
     "edge/src/engine",
     "edge/src/next_hop",
+    "edge/src/peer",
     "edge/src/access",
     "edge/src/keeper",
     "edge/src/news",

@@ -193,3 +193,74 @@ async fn living(cluster: &Cluster, count: u32) -> Result<(), Problem> {
         .await
         .ok_or_else(|| Problem::new(format!("{count} next hops do not live\n{}", edge.log())))
 }
+
+/// Somebody else's proxy before this edge.
+fn front(edge: &str, transport: &str, dir: &Path) -> Result<Kamailio, Problem> {
+    Kamailio::new("edge", 3, dir, &[("NEXT_S", &format!("sip:{edge};transport={transport}"))])
+}
+
+/// A phone at that proxy.
+async fn behind(front: &Kamailio, cluster: &Cluster, user: &str, transport: Transport) -> Phone {
+    Phone::before(user, transport, front.address, cluster.certificate("ca.pem")).await
+}
+
+/// RFC 3327 §5.2: its Path is stored below ours, and with the Record-Routes of both every request finds its way in both directions. Its own
+/// stream to us may end: then its entry in the Route is followed.
+#[test]
+fn a_proxy_of_others_in_front() {
+    chain::run(async || {
+        for transport in ["udp", "tcp"] {
+            let dir = tempfile::tempdir()?;
+            let settings = [("EDGE_TRUSTED_PEERS", "127.0.0.3"), ("CORE_AUTH_METHODS", "none")];
+            let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let plan = Plan { edges: 1, cores: 1, every_transport: true, settings, ..Plan::default() };
+            let cluster = Cluster::start(&plan, &Binaries::build()?).await?;
+            cluster.add_users(["alice", "bob", "carol"].map(|user| (user, PASSWORD))).await?;
+            let mut front = front(&cluster.edges[0].sip().to_string(), transport, dir.path())?;
+            front.start().await?;
+            let mut alice = behind(&front, &cluster, "alice", Udp).await;
+            let mut bob = behind(&front, &cluster, "bob", Tcp).await;
+            let mut carol = phone(&cluster, "carol", Wss).await;
+            for phone in [&mut alice, &mut bob, &mut carol] {
+                phone.register().await;
+            }
+            all_kinds_of_calls(&mut alice, &mut carol).await;
+            all_kinds_of_calls(&mut carol, &mut bob).await;
+            all_kinds_of_calls(&mut bob, &mut alice).await;
+
+            let (mut caller, mut callee) = carol.calls(&mut alice, |invite| invite).await;
+            front.kill().await?;
+            front.start().await?;
+            again(&mut carol, &mut caller, &mut alice).await;
+            again(&mut alice, &mut callee, &mut carol).await;
+            carol.hangs_up(&mut caller, &mut alice).await;
+            all_kinds_of_calls(&mut carol, &mut alice).await;
+        }
+        Ok(())
+    });
+}
+
+/// Kamailio, Signalbox, Kamailio.
+#[test]
+fn others_on_both_sides() {
+    chain::run(async || {
+        for transport in ["udp", "tcp"] {
+            let dir = tempfile::tempdir()?;
+            let mut kamailio = registrar(2, dir.path())?;
+            kamailio.start().await?;
+            let cluster = edge_before(&[&kamailio], transport, "127.0.0.3").await?;
+            let mut front = front(&cluster.edges[0].sip().to_string(), transport, dir.path())?;
+            front.start().await?;
+            let mut alice = behind(&front, &cluster, "alice", Udp).await;
+            let mut bob = behind(&front, &cluster, "bob", Tcp).await;
+            let mut carol = phone(&cluster, "carol", Wss).await;
+            for phone in [&mut alice, &mut bob, &mut carol] {
+                assert_eq!(register(phone).await, Some(200));
+            }
+            all_kinds_of_calls(&mut alice, &mut carol).await;
+            all_kinds_of_calls(&mut carol, &mut bob).await;
+            all_kinds_of_calls(&mut bob, &mut alice).await;
+        }
+        Ok(())
+    });
+}

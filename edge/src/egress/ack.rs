@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use proxy::branch;
 use proxy::target::Target as Uri;
 use sip::Request;
@@ -17,19 +16,18 @@ use crate::hop::Hop;
 #[derive(Debug)]
 pub(crate) struct Ack {
     pub(super) copy: Request,
-    exit: Exit,
+    pub(super) exit: Exit,
     token: String,
     loop_hash: u64,
 }
 
 impl Edge {
-    /// To somebody outside.
-    pub(crate) fn leave_with_ack(&mut self, request: &Request, token: String, loop_hash: u64) {
+    /// To somebody who has to be looked up.
+    pub(crate) fn leave_with_ack(&mut self, request: &Request, exit: Exit, token: String, loop_hash: u64) {
         let question = next_hop(request);
         let copy = branch::copy(request, &Uri::new(request.uri.clone(), 0));
         match (question, copy) {
             (Ok(question), Ok(copy)) if self.exits.waiting.len() < MOST_WAITING => {
-                let exit = Exit::Outside(Bytes::new()); // nothing is marked in an ACK
                 self.resolve(Waiting::AckTargets(Ack { copy, exit, token, loop_hash }), question);
             }
             _ => self.counters.dropped_acks += 1,
