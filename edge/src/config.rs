@@ -47,6 +47,9 @@ node::settings! {
         tls_cert: Vec<PathBuf> = Vec::new(),
         /// PEM files with their private keys, in the same order.
         tls_key: Vec<PathBuf> = Vec::new(),
+        /// PEM file of who signs for those who connect by TLS: they are asked for a certificate, need not have one, and are refused
+        /// when theirs is no good.
+        tls_client_ca: Option<PathBuf> = None => "no certificate is asked for",
         /// Pages that may open a WebSocket, as browsers name them in `Origin`: `https://phone.example.com`.
         ws_origins: Vec<String> = Vec::new() => "every page",
         /// Networks and addresses whose Path and identity headers are kept.

@@ -80,5 +80,6 @@ pub(crate) const fn variable_of(part: CertificatePart) -> &'static str {
     match part {
         CertificatePart::Certificate => "TLS_CERT",
         CertificatePart::Key => "TLS_KEY",
+        CertificatePart::ClientAuthority => "TLS_CLIENT_CA",
     }
 }

@@ -169,6 +169,7 @@ async fn bind(config: &Config, intake: &Arc<Intake>, epoch: u32) -> Result<Trans
         max_connections_per_source: config.max_connections_per_source,
         idle_timeout: config.idle_timeout.duration(),
         certificates: config.certificates(),
+        client_authority: config.tls_client_ca.clone(),
         roots: config.roots(),
         ws_origins: config.ws_origins.clone(),
         ..transport::Config::default()

@@ -1,6 +1,6 @@
 //! What an operator may choose: listeners and limits.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::{CertificateFiles, Protocol, Roots};
 
@@ -48,6 +48,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// For `tls:` and `wss:`. The first is for whoever asks for no name that one of them is valid for.
     pub certificates: Vec<CertificateFiles>,
+    /// PEM file of who signs for those who connect. They are asked for a certificate then and need not have one.
+    pub client_authority: Option<PathBuf>,
     /// Who signs for the servers that this node opens TLS connections to.
     pub roots: Roots,
     /// A connection to a server must be open, TLS included, within this time.
@@ -80,6 +82,7 @@ impl Default for Config {
         Self {
             listen: Vec::new(),
             certificates: Vec::new(),
+            client_authority: None,
             roots: Roots::System,
             connect_timeout: Duration::from_secs(4),
             ws_origins: Vec::new(),

@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 
 use crate::{
     Flow, Protocol, connection::Shared, flow::Admission, metered::Metered, rewound::Rewound, stream,
-    websocket,
+    tls::fingerprint, websocket,
 };
 
 /// RFC 7118 §4.1: the name of the subprotocol.
@@ -116,7 +116,13 @@ async fn open(socket: TcpStream, protocol: Protocol, shared: &Shared) -> Result<
 
 async fn secure(socket: TcpStream, shared: &Shared) -> Result<TlsStream<TcpStream>, Failure> {
     let tls = shared.tls.as_ref().expect("no secure listener is opened without certificates");
-    Ok(tls.acceptor().accept(socket).await?)
+    let socket = tls.acceptor().accept(socket).await?;
+    if let Some([certificate, ..]) = socket.get_ref().1.peer_certificates() {
+        shared.stats.client_certificates.add(1);
+        let remote = socket.get_ref().0.peer_addr().ok();
+        tracing::info!(?remote, sha256 = fingerprint(certificate), "client certificate is good");
+    }
+    Ok(socket)
 }
 
 async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(

@@ -258,5 +258,5 @@ fn certificates(config: &Config) -> Result<Option<Tls>, Error> {
     if config.certificates.is_empty() {
         return Err(Error::NoCertificate { listen });
     }
-    Ok(Some(Tls::load(config.certificates.clone())?))
+    Ok(Some(Tls::load(config.certificates.clone(), config.client_authority.clone())?))
 }

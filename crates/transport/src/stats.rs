@@ -74,6 +74,8 @@ stats! {
     connections_refused,
     /// Streams on which TLS or WebSocket could not be negotiated, or not in time
     handshakes_failed,
+    /// Streams whose peer has shown a good certificate
+    client_certificates,
     /// Streams closed because nothing happened on them, or a message did not become complete
     connections_expired,
     /// Streams open now

@@ -1,7 +1,8 @@
 //! The certificates of this node and what is negotiated with them: RFC 3261 §26.2.1, RFC 5922.
 //!
 //! The certificate is chosen by the name that the user agent asks for (SNI, RFC 6066 §3); whoever asks for none, or for one that no
-//! certificate is valid for, is shown the first. User agents show none themselves: they prove who they are by digest.
+//! certificate is valid for, is shown the first. User agents need show none themselves: they prove who they are by digest. Where an
+//! authority for them is configured they are asked for one, and what they show must be good (RFC 8446 §4.4.2.4); nothing else follows from it.
 //!
 //! A reload makes everything anew, the cache of sessions included, so that no session outlives the certificate that it was
 //! made with except those that are open.
@@ -13,13 +14,17 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     client::verify_server_name,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    server::{
+        ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
 };
+use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 /// Where one certificate of this node lies.
@@ -38,6 +43,8 @@ pub enum CertificatePart {
     Certificate,
     /// The private key.
     Key,
+    /// The authorities of those who connect.
+    ClientAuthority,
 }
 
 /// A certificate that cannot be used.
@@ -54,19 +61,23 @@ pub struct CertificateError {
 /// What TLS handshakes are made with; it may change while flows are open.
 pub(crate) struct Tls {
     files: Vec<CertificateFiles>,
+    clients: Option<PathBuf>,
     current: RwLock<Arc<ServerConfig>>,
 }
 
 impl Tls {
-    /// Reads the files.
-    pub(crate) fn load(files: Vec<CertificateFiles>) -> Result<Self, CertificateError> {
-        let current = RwLock::new(Arc::new(configuration(&files)?));
-        Ok(Self { files, current })
+    /// Reads the files. `clients` names the authorities of those who connect, when they are asked for certificates.
+    pub(crate) fn load(
+        files: Vec<CertificateFiles>,
+        clients: Option<PathBuf>,
+    ) -> Result<Self, CertificateError> {
+        let current = RwLock::new(Arc::new(configuration(&files, clients.as_deref())?));
+        Ok(Self { files, clients, current })
     }
 
     /// Reads the files again: what they hold now is for the handshakes to come. If they are no good, nothing changes.
     pub(crate) fn reload(&self) -> Result<(), CertificateError> {
-        let fresh = Arc::new(configuration(&self.files)?);
+        let fresh = Arc::new(configuration(&self.files, self.clients.as_deref())?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -77,14 +88,49 @@ impl Tls {
     }
 }
 
-fn configuration(files: &[CertificateFiles]) -> Result<ServerConfig, CertificateError> {
+fn configuration(
+    files: &[CertificateFiles],
+    clients: Option<&Path>,
+) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(ring::default_provider());
     let keys: Result<Vec<_>, _> = files.iter().map(|files| read(files, &provider).map(Arc::new)).collect();
+    let keys = keys?;
+    let asks = match clients {
+        Some(path) => verifier(path, &provider)?,
+        None => Arc::new(NoClientAuth),
+    };
     Ok(ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring has suites for TLS 1.2 and 1.3")
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByName(keys?))))
+        .with_client_cert_verifier(asks)
+        .with_cert_resolver(Arc::new(ByName(keys))))
+}
+
+/// Asks for a certificate, and bears it when there is none.
+fn verifier(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let wrong = |why: &dyn fmt::Display| CertificateError {
+        path: path.to_owned(),
+        part: CertificatePart::ClientAuthority,
+        why: why.to_string(),
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+        roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong(&"no certificate in it"));
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    verifier.allow_unauthenticated().build().map_err(|error| wrong(&error))
+}
+
+/// What certificates are told apart by in a log: the first half of SHA-256, as tools show it.
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    let digest = Sha256::digest(certificate);
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {

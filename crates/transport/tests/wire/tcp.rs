@@ -205,6 +205,13 @@ async fn a_peer_that_does_not_read_fills_its_queue_and_no_more() {
     .await
     .expect("the queue is bounded");
     assert_eq!(node.transport.stats().stream_queue_full.get(), 1);
+    // Nobody else notices.
+    let mut other = connect(&node).await;
+    let its_flow = node.up().await;
+    other.write_all(&options(Protocol::Tcp, 1)).await.unwrap();
+    assert_eq!(node.message().await.0, its_flow);
+    node.transport.send(&its_flow, Bytes::from_static(b"answer")).unwrap();
+    assert_eq!(receive(&mut other, 6).await, b"answer");
     // It reads again: everything that was accepted arrives.
     assert!(receive(&mut phone, sent).await.iter().all(|&byte| byte == b'x'));
     assert!(node.transport.is_open(&flow));

@@ -135,6 +135,46 @@ async fn a_reload_of_bad_files_changes_nothing() {
     assert_eq!(shown(&pki.connect(addr(&node), "localhost").await), before);
 }
 
+/// RFC 8446 §4.4.2.4: who shows nothing goes on, who shows something that nobody believes does not.
+#[tokio::test]
+async fn a_client_certificate_is_asked_for_and_must_be_good() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    let config = Config { client_authority: Some(pki.authority_file()), ..pki.config(LISTEN) };
+    let mut node = Node::start(config).await;
+    let shown = |node: &Node| node.transport.stats().client_certificates.get();
+    let mut plain = pki.connect(addr(&node), "localhost").await;
+    node.up().await;
+    plain.write_all(&options(Protocol::Tls, 1)).await.unwrap();
+    assert_eq!(number(&node.message().await.1), 1);
+    assert_eq!(shown(&node), 0);
+
+    let (own, _) = pki.issue("phone", "phone.example.com");
+    let mut proven = connect(&pki.connector_with(&own), addr(&node), "localhost").await.unwrap();
+    node.up().await;
+    proven.write_all(&options(Protocol::Tls, 2)).await.unwrap();
+    assert_eq!(number(&node.message().await.1), 2);
+    assert_eq!(shown(&node), 1);
+
+    let (foreign, _) = stranger.issue("phone", "phone.example.com");
+    let refused = connect(&pki.connector_with(&foreign), addr(&node), "localhost").await;
+    // With TLS 1.3 the client has done before the server judges.
+    if let Ok(mut phone) = refused {
+        let mut bytes = Vec::new();
+        assert!(timeout(PATIENCE, phone.read_to_end(&mut bytes)).await.expect("the end").is_err());
+    }
+    assert!(node.events.try_recv().is_err(), "there was no flow");
+    assert_eq!((shown(&node), node.transport.stats().handshakes_failed.get()), (1, 1));
+}
+
+#[tokio::test]
+async fn authorities_that_cannot_be_read_are_named() {
+    let pki = Pki::new();
+    let nowhere = pki.path("nowhere.pem");
+    let config = Config { client_authority: Some(nowhere.clone()), ..pki.config(LISTEN) };
+    let Error::Certificate(error) = refused(config).await else { panic!("another error") };
+    assert_eq!((error.path, error.part), (nowhere, CertificatePart::ClientAuthority));
+}
+
 async fn refused(config: Config) -> Error {
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let (batches, _) = tokio::sync::mpsc::unbounded_channel();
