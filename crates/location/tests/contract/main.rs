@@ -42,3 +42,4 @@ mod feed;
 mod files;
 mod service;
 mod stores;
+mod upgrade;
