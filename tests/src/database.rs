@@ -7,10 +7,12 @@ mod galera;
 mod load;
 mod postgres;
 mod server;
+mod switch;
 
 pub use galera::Galera;
 pub use load::{Ledger, Load};
 pub use postgres::Postgres;
+pub use switch::{Cut, Place, Switch, apart};
 
 /// Whether tests with databases are wanted. `tests/run` says so by `SIGNALBOX_DB=1`; without it this says on the terminal
 /// that they are not run.

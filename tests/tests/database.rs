@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cluster_tests::cluster::{Binaries, Cluster, DOMAIN, Plan, Problem, poll};
-use cluster_tests::database::{Buffers, Galera, Ledger, Load, Postgres, is_wanted};
+use cluster_tests::database::{Buffers, Cut, Galera, Ledger, Load, Postgres, Switch, apart, is_wanted};
 use cluster_tests::lab::phone::Phone;
 use cluster_tests::raw::Datagrams;
 
@@ -72,7 +72,7 @@ async fn galera_loses_nodes() {
     galera.rejoin(0).await.unwrap();
     load.more(SOME, LIMIT).await.unwrap();
 
-    // Cut off from the others, but not from its core.
+    // Without a word to the others, though its core still reaches it.
     galera.isolate(1, true).await.unwrap();
     load.more(SOME, LIMIT).await.unwrap();
     galera.isolate(1, false).await.unwrap();
@@ -93,6 +93,57 @@ async fn galera_loses_nodes() {
         let rows = poll(LIMIT, async || galera.sql(node, &read).await.ok()).await.unwrap();
         check(&format!("Galera, node {}", node + 1), &ledger, &rows);
     }
+}
+
+/// The network between the nodes fails, packet by packet: first a node loses the others and still has its clients, then
+/// it loses everybody, and nobody is told.
+#[test]
+fn galera_is_parted_by_the_network() {
+    if !is_wanted() {
+        return;
+    }
+    apart(async || {
+        let switch = Switch::new(3).await?;
+        let mut galera = Galera::start_at(&switch.places()?, Buffers::Small).await?;
+        let users = Load::users(40);
+        let cluster = cluster([galera.url(0), galera.url(1)], &users).await;
+        let load = load(&cluster, &users).await;
+        load.more(SOME, LIMIT).await?;
+        for from in [Cut::Nodes, Cut::All] {
+            // It is the node that the second core uses.
+            switch.cut(1, from).await?;
+            poll(LIMIT, async || (size(&galera, 0).await == Some(2)).then_some(())).await.unwrap();
+            // Of three nodes two are the majority, and the one that is left must not go on by itself.
+            poll(LIMIT, async || {
+                let status = "SHOW STATUS LIKE 'wsrep_cluster_status'";
+                galera.sql(1, status).await.ok().filter(|said| said.contains("non-Primary"))
+            })
+            .await
+            .unwrap();
+            let refused = galera.sql(1, "UPDATE signalbox.location SET due_at = 0").await.unwrap_err();
+            assert!(refused.to_string().contains("1047"), "{refused}");
+            load.more(SOME, LIMIT).await?;
+            assert_eq!(size(&galera, 0).await, Some(2), "the network is still parted");
+
+            switch.cut(1, Cut::Nothing).await?;
+            galera.joined(1).await?;
+            poll(LIMIT, async || (size(&galera, 0).await == Some(3)).then_some(())).await.unwrap();
+            load.more(SOME, LIMIT).await?;
+        }
+        let ledger = load.finish().await?;
+        for node in 0..3 {
+            let read = format!("SET SESSION wsrep_sync_wait = 1; {ROWS}");
+            let rows = poll(LIMIT, async || galera.sql(node, &read).await.ok()).await.unwrap();
+            check(&format!("Galera after partitions, node {}", node + 1), &ledger, &rows);
+        }
+        Ok(())
+    });
+}
+
+/// How many nodes a node counts.
+async fn size(galera: &Galera, node: usize) -> Option<u32> {
+    let said = galera.sql(node, "SHOW STATUS LIKE 'wsrep_cluster_size'").await.ok()?;
+    said.split_whitespace().last()?.parse().ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,13 @@
-//! A Galera cluster on loopback.
+//! A Galera cluster: on loopback, or with a network for each node.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::server::{Home, Server, deployed, output};
+use super::switch::Place;
 use super::{Buffers, NAME};
 use crate::cluster::{Problem, free_port, poll};
 
@@ -19,6 +21,7 @@ pub struct Galera {
 #[derive(Debug)]
 struct Node {
     server: Server,
+    place: Place,
     port: u16,
     dir: PathBuf,
 }
@@ -29,30 +32,41 @@ const JOIN: Duration = Duration::from_secs(90);
 const STATEMENT: Duration = Duration::from_secs(20);
 
 impl Galera {
-    /// Starts a cluster with an empty database for cores.
+    /// Starts a cluster on loopback with an empty database for cores.
     ///
     /// # Errors
     ///
     /// A part that is not installed, or does not start.
     pub async fn start(count: usize, buffers: Buffers) -> Result<Self, Problem> {
+        Self::start_at(&vec![Place::LOOPBACK; count], buffers).await
+    }
+
+    /// Starts a cluster with a node in each place.
+    ///
+    /// # Errors
+    ///
+    /// A part that is not installed, or does not start.
+    pub async fn start_at(places: &[Place], buffers: Buffers) -> Result<Self, Problem> {
         let home = Home::new("mysql")?;
         let mut ports = Vec::new();
-        for _ in 0..count {
-            ports.push([free_port()?, free_port()?, free_port()?, free_port()?]);
+        for place in places {
+            ports.push((*place, [free_port()?, free_port()?, free_port()?, free_port()?]));
         }
-        let members: Vec<_> = ports.iter().map(|[_, group, ..]| format!("127.0.0.1:{group}")).collect();
+        let members: Vec<_> =
+            ports.iter().map(|(place, [_, group, ..])| format!("{}:{group}", place.address)).collect();
         let mut nodes = Vec::new();
-        for (n, ports) in ports.iter().enumerate() {
+        for (n, (place, ports)) in ports.iter().enumerate() {
             let dir = home.folder(&format!("node{}", n + 1))?;
             for folder in ["data", "tmp"] {
                 home.folder(&format!("node{}/{folder}", n + 1))?;
             }
-            home.write(&dir.join("my.cnf"), &configuration(&dir, *ports, &members.join(","), buffers)?)?;
+            let text = configuration(&dir, place.address, *ports, &members.join(","), buffers)?;
+            home.write(&dir.join("my.cnf"), &text)?;
             let install = format!("--datadir={}", dir.join("data").display());
             let options =
                 ["--no-defaults", &install, "--auth-root-authentication-method=normal", "--skip-test-db"];
             output(home.command("mariadb-install-db").args(options), STATEMENT).await?;
-            nodes.push(Node { server: Server::new(dir.join("out.log")), port: ports[0], dir });
+            nodes.push(Node { server: Server::new(dir.join("out.log")), place: *place, port: ports[0], dir });
         }
         let mut galera = Self { nodes, home };
         galera.spawn(0, &["--wsrep-new-cluster"])?;
@@ -61,7 +75,7 @@ impl Galera {
             "CREATE USER {NAME}@'%' IDENTIFIED BY '{NAME}'; GRANT ALL ON *.* TO {NAME}@'%'; CREATE DATABASE {NAME}"
         );
         galera.sql(0, &users).await?;
-        for node in 1..count {
+        for node in 1..places.len() {
             galera.spawn(node, &[])?;
             galera.joined(node).await?;
         }
@@ -71,7 +85,7 @@ impl Galera {
     /// The nodes from `first` on, without a database.
     pub fn servers(&self, first: usize) -> Vec<String> {
         let (before, after) = self.nodes.split_at(first.min(self.nodes.len()));
-        let url = |node: &Node| format!("mysql://{NAME}:{NAME}@127.0.0.1:{}", node.port);
+        let url = |node: &Node| format!("mysql://{NAME}:{NAME}@{}:{}", node.place.address, node.port);
         after.iter().chain(before).map(url).collect()
     }
 
@@ -160,7 +174,7 @@ impl Galera {
     }
 
     fn spawn(&mut self, node: usize, options: &[&str]) -> Result<(), Problem> {
-        let mut command = self.home.command(program());
+        let mut command = self.home.command_in(self.nodes[node].place.network, program());
         let Node { server, dir, .. } = &mut self.nodes[node];
         server.spawn(command.arg(defaults(dir)).args(options))
     }
@@ -177,20 +191,26 @@ fn program() -> &'static str {
 }
 
 /// The settings of `deploy/`, and what makes this node one of several on one machine.
-fn configuration(dir: &Path, ports: [u16; 4], members: &str, buffers: Buffers) -> Result<String, Problem> {
+fn configuration(
+    dir: &Path,
+    host: Ipv4Addr,
+    ports: [u16; 4],
+    members: &str,
+    buffers: Buffers,
+) -> Result<String, Problem> {
     let [port, group, increments, data] = ports;
     let deployed = deployed("mariadb/galera.cnf")?.replace(
         "wsrep_provider_options = \"",
         &format!(
-            "wsrep_provider_options = \"gmcast.listen_addr=tcp://127.0.0.1:{group};ist.recv_addr=127.0.0.1:{increments};"
+            "wsrep_provider_options = \"gmcast.listen_addr=tcp://{host}:{group};ist.recv_addr={host}:{increments};"
         ),
     );
     let dir = dir.display();
     let limit = if buffers == Buffers::Small { "innodb_buffer_pool_size=128M\n" } else { "" };
     Ok(format!(
         "{deployed}\ndatadir={dir}/data\nsocket={dir}/s\npid-file={dir}/pid\ntmpdir={dir}/tmp\nport={port}\n\
-        bind-address=127.0.0.1\n{limit}wsrep_cluster_address=gcomm://{members}\n\
-        wsrep_node_address=127.0.0.1:{group}\nwsrep_node_incoming_address=127.0.0.1:{port}\n\
-        wsrep_sst_receive_address=127.0.0.1:{data}\n"
+        bind-address={host}\n{limit}wsrep_cluster_address=gcomm://{members}\n\
+        wsrep_node_address={host}:{group}\nwsrep_node_incoming_address={host}:{port}\n\
+        wsrep_sst_receive_address={host}:{data}\n"
     ))
 }

@@ -64,10 +64,23 @@ impl Home {
 
     /// A command as the user of the server.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        self.command_in(None, program)
+    }
+
+    /// A command as the user of the server, in the network of a process.
+    pub(super) fn command_in(&self, network: Option<u32>, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(if network.is_some() { "nsenter".as_ref() } else { program.as_ref() });
         command.current_dir(self.path()).stdin(Stdio::null()).kill_on_drop(true).env("LC_ALL", "C.UTF-8");
         if let Some(user) = &self.user {
-            command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).env("HOME", self.path());
+            command.env("HOME", self.path());
+            // It is root who enters a network.
+            match network {
+                Some(_) => command.args([format!("-S{}", user.uid), format!("-G{}", user.gid)]),
+                None => command.uid(user.uid.as_raw()).gid(user.gid.as_raw()),
+            };
+        }
+        if let Some(process) = network {
+            command.arg(format!("--net=/proc/{process}/ns/net")).arg("--").arg(program);
         }
         command
     }
