@@ -87,6 +87,11 @@ fn has_genuine_route(headers: &Headers, settings: &Settings) -> Result<bool, Rej
     if tokens > 0 { Err(Reject::new(FORBIDDEN).because("Forged Flow Token")) } else { Ok(false) }
 }
 
+/// True when a Route entry says that the dialog of a request came about through the cluster.
+pub(crate) fn is_of_a_dialog(headers: &Headers, settings: &Settings) -> bool {
+    has_genuine_route(headers, settings).unwrap_or(false)
+}
+
 fn is_minted(uri: &Uri<'_>, settings: &Settings) -> bool {
     let token = uri.user.map(|user| user.strip_prefix(INSIDE).unwrap_or(user));
     token.is_some_and(|token| settings.keys.verify(token.as_bytes()).is_ok())

@@ -14,6 +14,7 @@ use crate::keeper::Pings;
 use crate::network::Network;
 use crate::next_hop::{CoreAddress, NextHop};
 use crate::ping::NatPing;
+use crate::rates::Limits;
 use crate::registration::KeepAlive;
 
 /// Prefix of the variables.
@@ -64,6 +65,13 @@ node::settings! {
         max_connections: usize = 100_000,
         /// Largest number of streams from one source address.
         max_connections_per_source: usize = 1_000,
+        /// REGISTERs a second that one source address may begin, ten times as many at once; 0: no limit. An office behind one NAT is one
+        /// source. Beyond it 503; trusted peers, repetitions and what belongs to a dialog pass.
+        registers_per_source: u32 = 0,
+        /// The same for INVITEs.
+        invites_per_source: u32 = 0,
+        /// The same for all other requests together.
+        others_per_source: u32 = 0,
         /// How long a stream may be idle. Longer than the keep-alive of any user agent (RFC 5626 §4.4.1: 120 s).
         idle_timeout: Span = Span::from_secs(600),
         /// How flows over UDP with registrations are pinged: `options` (answered, so that a lost flow is noticed), `udp` (four
@@ -189,6 +197,15 @@ impl Config {
             return Ok(());
         };
         Err(ConfigError::new(format!("{PREFIX}{name}"), problem))
+    }
+
+    /// What one source may ask for.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            registrations: self.registers_per_source,
+            calls: self.invites_per_source,
+            others: self.others_per_source,
+        }
     }
 
     /// How flows are kept.

@@ -14,6 +14,8 @@ pub struct Counters {
     pub responses: [u64; 6],
     /// Responses that matched no transaction and were dropped (RFC 6026 §7.3).
     pub stray_responses: u64,
+    /// Requests refused because their source sent too many.
+    pub limited: u64,
     /// ACKs without a way.
     pub dropped_acks: u64,
     /// Requests sent once more because their core died or their next hop failed.

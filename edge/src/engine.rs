@@ -13,7 +13,7 @@ use link::PeerId;
 use proxy::context::{Action, BranchId, Failure, Options, ResponseContext};
 use proxy::target::{Target, TargetSet};
 use proxy::{branch, record_route, route, validate};
-use sip::{Message, Method, Reject, Request, Response, StatusCode, via};
+use sip::{Message, Method, Reject, Request, Response, StatusCode};
 use transaction::{ClientId, Deadlines, Event, Ids, Layer, ServerId, Timers};
 use transport::Flow;
 use transport::token::Keys;
@@ -25,6 +25,7 @@ use crate::direction;
 use crate::egress::{self, Exit, Exits};
 use crate::hop::{Hop, Next};
 use crate::next_hop::NextHops;
+use crate::rates::Rates;
 use crate::registered::Registration;
 use crate::registration;
 use crate::settings::Settings;
@@ -125,6 +126,7 @@ pub struct Edge {
     streams: HashSet<Flow, ahash::RandomState>,
     pub(crate) exits: Exits,
     pub(crate) next_hops: NextHops,
+    pub(crate) rates: Rates,
     pub(crate) out: VecDeque<Output>,
     actions: Vec<Action>,
     pub(crate) silence: Silence,
@@ -139,6 +141,7 @@ impl Edge {
         let hasher = ahash::RandomState::with_seeds(ids.u64(), ids.u64(), ids.u64(), ids.u64());
         Self {
             next_hops: NextHops::new(&settings.next_hops),
+            rates: Rates::new(settings.limits, settings.shard.1, hasher.clone()),
             settings,
             layer: Layer::new(timers, ids),
             contexts: HashMap::with_hasher(hasher.clone()),
@@ -273,6 +276,15 @@ impl Edge {
             record_route::insert(request, access::record_route(request, &flow, &self.settings));
         }
         Ok(Next::Hop(Hop::Ua(flow)))
+    }
+
+    /// There is life on a flow.
+    pub(crate) fn heard(&mut self, flow: Flow) {
+        if flow.protocol.is_reliable() {
+            // What arrives proves that the stream is open, even if its opening went unheard.
+            self.streams.insert(flow);
+        }
+        self.next_hops.find(&flow);
     }
 
     /// True when something can be sent on the flow of a token.
@@ -429,17 +441,7 @@ impl node::Engine for Edge {
 
     fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::FromUa { flow, mut message } => {
-                if flow.protocol.is_reliable() {
-                    // What arrives proves that the stream is open, even if its opening went unheard.
-                    self.streams.insert(flow);
-                }
-                self.next_hops.find(&flow);
-                if let Message::Request(request) = &mut message {
-                    via::stamp_received(request, flow.remote, true);
-                }
-                self.layer.receive(message, Hop::Ua(flow), now);
-            }
+            Input::FromUa { flow, message } => self.on_message(flow, message, now),
             Input::FromCore { core, message } => self.layer.receive(message, Hop::Core(core), now),
             Input::FlowUp(flow) => _ = self.streams.insert(flow),
             Input::FlowDown(flow) => {

@@ -24,6 +24,7 @@ pub mod next_hop;
 mod peer;
 pub mod ping;
 mod probe;
+pub mod rates;
 mod recovery;
 pub mod registered;
 pub mod registration;

@@ -156,7 +156,7 @@ fn settings(config: &Config, keys: &Keys, transport: &Transport) -> Settings {
         config.trusted_peers.clone(),
         keys.clone(),
     );
-    Settings { keep_alive: config.keep_alive(), ..settings }
+    Settings { keep_alive: config.keep_alive(), limits: config.limits(), ..settings }
         .with_egress(config.egress_networks.clone())
         .with_next_hops(config.next_hops(), config.inside.clone())
 }

@@ -10,6 +10,7 @@ use transport::{Flow, Listen, Protocol};
 
 use crate::network::Network;
 use crate::next_hop::NextHop;
+use crate::rates::Limits;
 use crate::registration::KeepAlive;
 
 /// Identity and policy of one edge, fixed while it runs but for the keys.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub next_hops: Vec<NextHop>,
     /// What they reach this edge by, when the operator said so.
     pub inside: Option<String>,
+    /// What one source may ask for.
+    pub limits: Limits,
     /// Which shard of how many: what a shard asks next hops has to be answered to it.
     pub shard: (usize, usize),
 }
@@ -73,6 +76,7 @@ impl Settings {
             egress: Vec::new(),
             next_hops: Vec::new(),
             inside: None,
+            limits: Limits::default(),
             shard: (0, 1),
         }
     }

@@ -63,7 +63,7 @@ const HARMLESS: [&str; 12] = [
 const AMBIENT: [&str; 4] = ["compile-time-rng", "getrandom", "os_rng", "runtime-rng"];
 
 /// Sources that are stepped, too, in packages that are not: each is a file with what lies in the folder of its name.
-const STEPPED: [&str; 29] = [
+const STEPPED: [&str; 30] = [
     "crates/transport/src/resolve/cache",
     "crates/transport/src/resolve/question",
     "crates/transport/src/resolve/srv",
@@ -78,6 +78,7 @@ const STEPPED: [&str; 29] = [
     "edge/src/news",
     "edge/src/ping",
     "edge/src/probe",
+    "edge/src/rates",
     "edge/src/silence",
     "edge/src/recovery",
     "edge/src/registered",

@@ -1,6 +1,8 @@
 //! The transaction layer: matches messages to machines (RFC 3261 §17.1.3, §17.2.3, §9.2), carries out the TU's orders
 //! and keeps the deadlines.
 
+mod known;
+
 use std::time::Instant;
 
 use ahash::RandomState;
@@ -201,17 +203,6 @@ impl<P: Peer> Layer<P> {
         let wanted =
             |client: &Client<P>| client.hop().peer == peer && client.is_in_flight() && !client.is_quiet();
         self.clients.select(wanted).into_iter().map(ClientId).collect()
-    }
-
-    /// A provisional response has come and no final yet.
-    #[must_use]
-    pub fn is_proceeding(&self, id: ClientId) -> bool {
-        self.clients.get(id.0).is_some_and(|entry| entry.machine.is_proceeding())
-    }
-
-    /// No response at all has come yet.
-    pub fn is_unheard(&self, id: ClientId) -> bool {
-        self.clients.get(id.0).is_some_and(|entry| entry.machine.is_unheard())
     }
 
     /// Responses leave over another hop from now on.
