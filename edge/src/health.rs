@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!           answered                 n in a row unanswered
-//! Unknown ────────────► Answers ◄──────────────────────────► Lost      the core hears of both ways between the last two
-//!                                        answered
+//! Unknown ────────────► Answers ◄──────────────────────────► Lost      the core hears of it when a flow is lost, and when it is back
+//!    ▲                                   answered             │
+//!    └──────────────────────────── REGISTER ──────────────────┘
 //! ```
 //!
 //! A phone that never answers OPTIONS stays Unknown for ever: its silence says nothing, and it is pinged like any other.
 //! A lost flow is asked on, since its phone may be back from where there was no network; its binding stays until it
-//! expires (it is the registrar's).
+//! expires (it is the registrar's). One that registers on a flow that was thought lost is there, and may have stopped
+//! answering for reasons of its own: it is not lost again before it has answered again.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,7 @@ use crate::ping::NatPing;
 use crate::registered::{Entry, Health};
 
 /// What a phone is asked at first where pings are four octets: so it is known whether it answers, for when it has to be asked.
-const FIRST: u32 = 3;
+const FIRST: u8 = 3;
 
 impl Keeper {
     pub(crate) fn on_answered(&mut self, flow: &Flow, ping: PingId, now: Instant) {
@@ -39,11 +41,23 @@ impl Keeper {
         self.is_heard(ping.flow, now);
     }
 
+    /// RFC 5626 §4.2: the UA itself has used the flow.
+    pub(crate) fn is_used(&mut self, number: u32, now: Instant) {
+        let was_lost = self.registered.get(number).is_some_and(|entry| entry.health == Health::Lost);
+        self.is_heard(number, now);
+        if let Some(entry) = self.registered.get_mut(number).filter(|_| was_lost) {
+            entry.health = Health::Unknown;
+            entry.waiting = false;
+        }
+    }
+
     /// There is life on a flow.
-    pub(crate) fn is_heard(&mut self, number: u32, now: Instant) {
+    fn is_heard(&mut self, number: u32, now: Instant) {
         self.probes.forget(number);
         let Some(entry) = self.registered.get_mut(number) else { return };
-        entry.unanswered = 0;
+        if entry.health != Health::Unknown {
+            entry.unanswered = 0;
+        }
         if entry.health == Health::Lost {
             entry.health = Health::Answers;
             let flow = entry.flow;
@@ -69,9 +83,9 @@ impl Keeper {
     /// Counts the last ping as unanswered if it is; how many there are in a row.
     pub(crate) fn miss(&mut self, number: u32) -> u8 {
         let Some(entry) = self.registered.get_mut(number) else { return 0 };
-        if entry.waiting && entry.health != Health::Unknown {
-            self.counters.unanswered += 1;
+        if entry.waiting {
             entry.unanswered = entry.unanswered.saturating_add(1);
+            self.counters.unanswered += u64::from(entry.health != Health::Unknown);
         }
         entry.unanswered
     }
@@ -95,7 +109,7 @@ impl Keeper {
 pub(crate) fn is_asked(entry: &Entry, mode: NatPing) -> bool {
     match (mode, entry.health) {
         (NatPing::Options, _) | (NatPing::Udp, Health::Lost) => true,
-        (NatPing::Udp, Health::Unknown) => entry.round < FIRST,
+        (NatPing::Udp, Health::Unknown) => entry.unanswered + 1 < FIRST,
         (NatPing::Udp, Health::Answers) | (NatPing::Off, _) => false,
     }
 }

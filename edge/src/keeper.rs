@@ -170,8 +170,7 @@ impl Keeper {
         if new {
             self.keep(number, now);
         } else {
-            // RFC 5626 §4.2: the UA itself has used the flow.
-            self.is_heard(number, now);
+            self.is_used(number, now);
         }
         if registration.supervised && registration.flow.protocol.is_reliable() {
             self.out.push_back(Output::Supervise(registration.flow));

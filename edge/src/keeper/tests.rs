@@ -241,6 +241,40 @@ fn a_refresh_brings_a_lost_flow_back() {
     assert_eq!(up(&bench.run(Duration::from_millis(10))).len(), 2);
 }
 
+/// A phone may be there and answer no OPTIONS any more: it is out of reach until its next REGISTER, once, and pinged all the time.
+#[test]
+fn a_phone_that_stops_answering_and_registers_is_not_lost_again() {
+    for mode in [NatPing::Options, NatPing::Udp] {
+        let mut bench = Bench::new(mode);
+        bench.handle(Input::CoreUp(CORE));
+        bench.register(udp(1), "alice", 3600);
+        bench.ping(true);
+        if mode == NatPing::Udp {
+            bench.handle(Input::Silent(udp(1)));
+            assert!(bench.given_up(INTERVAL / 4).1.is_some());
+        } else {
+            (0..4).for_each(|_| _ = bench.ping(false));
+        }
+        assert_eq!(bench.keeper.counters().lost, 1);
+        bench.register(udp(1), "alice", 3600);
+        assert_eq!(bench.keeper.counters().returned, 1);
+        (0..10).for_each(|_| _ = bench.ping(false));
+        bench.register(udp(1), "alice", 3600);
+        assert!(bench.handle(Input::Silent(udp(1))).is_empty(), "its silence says nothing");
+        (0..10).for_each(|_| _ = bench.ping(false));
+        assert_eq!(bench.keeper.counters().lost, 1, "{mode}");
+    }
+    // Answering again makes it one that answers.
+    let mut bench = Bench::new(NatPing::Options);
+    bench.register(udp(1), "alice", 3600);
+    bench.ping(true);
+    (0..4).for_each(|_| _ = bench.ping(false));
+    bench.register(udp(1), "alice", 3600);
+    bench.ping(true);
+    (0..4).for_each(|_| _ = bench.ping(false));
+    assert_eq!(bench.keeper.counters().lost, 2);
+}
+
 #[test]
 fn a_forged_answer_counts_for_nothing() {
     let mut bench = Bench::new(NatPing::Options);
