@@ -15,6 +15,7 @@ pub mod config;
 pub mod exit;
 pub mod metrics;
 pub mod report;
+mod rest;
 pub mod runtime;
 pub mod shard;
 pub mod shutdown;

@@ -4,6 +4,8 @@ use std::{io, num::NonZeroUsize, thread};
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::rest;
+
 /// Builds the runtime for this many worker threads.
 ///
 /// One worker runs everything on the calling thread: no work stealing, no cross-thread wake-ups. More workers
@@ -21,7 +23,7 @@ pub fn build(workers: usize) -> io::Result<Runtime> {
             builder
         }
     };
-    builder.enable_all().thread_name("worker").build()
+    builder.enable_all().thread_name("worker").on_thread_park(rest::before_park).build()
 }
 
 /// The number of workers that [`build`] uses for this setting.
