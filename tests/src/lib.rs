@@ -4,6 +4,7 @@ pub mod chain;
 pub mod cluster;
 pub mod database;
 pub mod dns;
+pub mod feed;
 pub mod fuzz;
 pub mod lab;
 pub mod nat;

@@ -4,7 +4,7 @@
 //! of the phone's REGISTERs was the last one stored, and it has to be the last one that was answered 200, or a later one
 //! without an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,8 @@ use crate::ua::digest::{Algorithm, Challenge};
 pub struct Ledger {
     /// Of each user the CSeq of the last REGISTER that was answered 200, and of the last one that was sent.
     pub users: BTreeMap<String, (u32, u32)>,
+    /// User and CSeq of every REGISTER that was answered 200.
+    pub acknowledged: BTreeSet<(String, u32)>,
     /// How often a status was given, besides the first challenge.
     pub statuses: BTreeMap<u16, u64>,
     /// REGISTERs without a final response.
@@ -127,6 +129,7 @@ impl Ledger {
         match status {
             Some(200) => {
                 known.0 = cseq;
+                self.acknowledged.insert((user.to_owned(), cseq));
                 let now = clock::now();
                 let gap = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
                 self.longest_gap = self.longest_gap.max(gap);
