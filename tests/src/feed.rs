@@ -54,6 +54,7 @@ pub struct Followed {
 #[derive(Debug, Default)]
 struct Shared {
     is_over: AtomicBool,
+    has_begun: AtomicBool,
     followed: Mutex<Followed>,
 }
 
@@ -126,6 +127,16 @@ impl Follower {
             at: None,
         };
         Self { admins, shared, task: tokio::spawn(reader.work()) }
+    }
+
+    /// Waits until the first snapshot is complete.
+    ///
+    /// # Errors
+    ///
+    /// It is not within `limit`.
+    pub async fn begun(&self, limit: Duration) -> Result<(), Problem> {
+        let has_begun = async || self.shared.has_begun.load(Ordering::Relaxed).then_some(());
+        poll(limit, has_begun).await.ok_or_else(|| Problem::new("the change feed cannot be followed"))
     }
 
     /// Waits until everything that was acknowledged was read, if he has followed `from_the_begin`, and the contacts are
@@ -274,6 +285,7 @@ impl Reader {
                 followed.wrong.push(format!("{position} after {before}"));
             }
             last = position.or(last);
+            self.shared.has_begun.fetch_or(position.is_some(), Ordering::Relaxed);
             self.at = self.at.max(position);
             lines = lines.saturating_sub(1);
         }

@@ -29,11 +29,8 @@ async fn what_was_acknowledged_is_in_the_feed_whichever_core_dies() {
     cluster.add_users(users.iter().map(|(user, password)| (user.as_str(), password.as_str()))).await.unwrap();
     let seed = u64::from(std::process::id());
     let early = Follower::start(admins.clone(), seed);
-    // Its first snapshot has no contact.
-    let has_begun =
-        async || cluster.cores[0].metric("core_feed_readers").await.ok().filter(|count| *count > 0.0);
-    let other = async || cluster.cores[1].metric("core_feed_readers").await.ok().filter(|count| *count > 0.0);
-    poll(LIMIT, async || has_begun().await.or(other().await)).await.unwrap();
+    // Before there is a contact.
+    early.begun(LIMIT).await.unwrap();
     let edges: Vec<_> = cluster.edges.iter().map(Node::sip).collect();
     let load = Load::start(&edges, &users).await.unwrap();
     load.more(100, LIMIT).await.unwrap();
@@ -101,11 +98,7 @@ async fn a_feed_that_was_off_is_no_place_to_go_on_from() {
     assert_eq!(status(&admins).await, Some(200));
     // It follows to the end of the core.
     let reader = Follower::start(admins.clone(), 1);
-    let readers =
-        async || cluster.cores[0].metric("core_feed_readers").await.ok().filter(|count| *count > 0.0);
-    let others =
-        async || cluster.cores[1].metric("core_feed_readers").await.ok().filter(|count| *count > 0.0);
-    poll(LIMIT, async || readers().await.or(others().await)).await.unwrap();
+    reader.begun(LIMIT).await.unwrap();
     for core in &mut cluster.cores {
         core.stop(Duration::from_secs(10)).await.unwrap();
         core.set("CORE_CHANGE_FEED", "false");

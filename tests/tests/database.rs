@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cluster_tests::cluster::{Binaries, Cluster, DOMAIN, Plan, Problem, poll};
 use cluster_tests::database::{Buffers, Cut, Galera, Ledger, Load, Postgres, Switch, apart, is_wanted};
+use cluster_tests::feed::{Admins, Follower};
 use cluster_tests::lab::phone::Phone;
 use cluster_tests::raw::Datagrams;
 
@@ -22,6 +23,8 @@ async fn cluster(urls: [String; 2], users: &[(String, String)]) -> Cluster {
         ("CORE_DATABASE_URL".to_owned(), urls[0].clone()),
         ("core2/CORE_DATABASE_URL".to_owned(), urls[1].clone()),
         ("CORE_AUTH_ALGORITHMS".to_owned(), "MD5".to_owned()),
+        ("CORE_CHANGE_FEED".to_owned(), "true".to_owned()),
+        ("CORE_ADMIN_TOKEN".to_owned(), "secret".to_owned()),
     ];
     let plan = Plan { settings, ..Plan::default() };
     let mut cluster = Cluster::prepare(&plan, &Binaries::find().unwrap()).unwrap();
@@ -45,6 +48,27 @@ async fn load(cluster: &Cluster, users: &[(String, String)]) -> Load {
     Load::start(&edges, users).await.unwrap()
 }
 
+/// Somebody who follows the change feed from before the first registration on.
+async fn follower(cluster: &Cluster) -> Follower {
+    let cores = cluster.cores.iter().map(|core| core.admin).collect();
+    let admins = Admins { cores, token: "secret".to_owned() };
+    let follower = Follower::start(admins, u64::from(std::process::id()));
+    follower.begun(LIMIT).await.unwrap();
+    follower
+}
+
+/// Everything that was acknowledged is in the feed, in order, and what follows from it is what is stored.
+async fn check_feed(what: &str, follower: Follower, ledger: &Ledger) {
+    let followed = follower.finish(ledger, true, LIMIT).await.unwrap();
+    assert!(followed.out_of_order().is_empty(), "{:?}", followed.out_of_order());
+    eprintln!(
+        "{what}: all {} acknowledged REGISTERs are in the {} changes of the feed, read over {} connections",
+        ledger.acknowledged.len(),
+        followed.changes.len(),
+        followed.cuts
+    );
+}
+
 fn check(what: &str, ledger: &Ledger, rows: &str) {
     eprintln!(
         "{what}: {:?}, {} without an answer, at most {:?} without a 200",
@@ -64,6 +88,7 @@ async fn galera_loses_nodes() {
     let mut galera = Galera::start(3, Buffers::Small).await.unwrap();
     let users = Load::users(40);
     let cluster = cluster([galera.url(0), galera.url(1)], &users).await;
+    let follower = follower(&cluster).await;
     let load = load(&cluster, &users).await;
     load.more(SOME, LIMIT).await.unwrap();
 
@@ -93,6 +118,7 @@ async fn galera_loses_nodes() {
         let rows = poll(LIMIT, async || galera.sql(node, &read).await.ok()).await.unwrap();
         check(&format!("Galera, node {}", node + 1), &ledger, &rows);
     }
+    check_feed("Galera", follower, &ledger).await;
 }
 
 /// The network between the nodes fails, packet by packet: first a node loses the others and still has its clients, then
@@ -154,6 +180,7 @@ async fn postgresql_loses_its_primary() {
     let mut postgres = Postgres::start(2, Buffers::Small).await.unwrap();
     let users = Load::users(40);
     let cluster = cluster([postgres.url(0), postgres.url(1)], &users).await;
+    let follower = follower(&cluster).await;
     let load = load(&cluster, &users).await;
     load.more(SOME, LIMIT).await.unwrap();
 
@@ -173,6 +200,7 @@ async fn postgresql_loses_its_primary() {
     let ledger = load.finish().await.unwrap();
     let rows = postgres.sql(0, "signalbox", "SELECT aor, bindings FROM location").await.unwrap();
     check("PostgreSQL", &ledger, &rows);
+    check_feed("PostgreSQL", follower, &ledger).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
