@@ -9,11 +9,13 @@ use bytes::Bytes;
 use edge_proxy::egress::{Answer, Ask};
 use edge_proxy::engine::{Edge, Input, Output};
 use edge_proxy::next_hop::CoreAddress;
+use edge_proxy::registered::Registration;
+use edge_proxy::registration::KeepAlive;
 use edge_proxy::settings::Settings;
 use node::Engine as _;
 use sip::{Message, Method, Name, Request, Response, StatusCode, parse};
 use transaction::Timers;
-use transport::resolve::{Families, Step, Walk};
+use transport::resolve::{Families, Step, Target, Unresolved, Walk};
 use transport::token::Keys;
 use transport::{Flow, Listen, Protocol};
 
@@ -36,6 +38,9 @@ struct Stage {
     edge: Edge,
     now: Instant,
     servers: BTreeMap<SocketAddr, Server>,
+    /// Where names lead; the DNS does not answer for any other.
+    names: BTreeMap<&'static str, Vec<SocketAddr>>,
+    registered: Vec<Registration>,
     /// Requests that have reached servers, with their flows, and what has reached phones.
     up: Vec<(Flow, Request)>,
     down: Vec<(Flow, Message)>,
@@ -92,11 +97,14 @@ impl Stage {
         let public = Some("sip.example.com".to_owned());
         let settings = Settings::new("edge-1".to_owned(), public, listeners, &[], trusted, keys())
             .with_next_hops(next_hops.collect(), None);
+        let settings = Settings { keep_alive: KeepAlive { stream: 120, datagram: 25 }, ..settings };
         let edge = Edge::new(settings, Timers::default(), [3; 32]);
         let servers = BTreeMap::from([(one(), Server::Fine), (two(), Server::Fine)]);
         let (up, down) = (Vec::new(), Vec::new());
         let now = node::clock::now();
-        let mut stage = Self { edge, now, servers, up, down, living: 0, connections: 100 };
+        let names = BTreeMap::from([("two.example.net", vec![one(), two()])]);
+        let registered = Vec::new();
+        let mut stage = Self { edge, now, servers, names, registered, up, down, living: 0, connections: 100 };
         stage.give(Input::Begin);
         stage.give(Input::FlowUp(alice()));
         stage
@@ -114,6 +122,7 @@ impl Stage {
                 Output::ToUa { flow, bytes } => self.sent(flow, bytes),
                 Output::Egress(ask) => self.asked(ask),
                 Output::NextHops(living) => self.living = living,
+                Output::Registered(registration) => self.registered.push(*registration),
                 other => assert!(!matches!(other, Output::ToCore { .. }), "there are no cores"),
             }
         }
@@ -123,7 +132,20 @@ impl Stage {
         let answer = match ask {
             Ask::Resolve { ticket, question, seed } => {
                 let families = Families { v4: true, v6: false };
-                let Step::Done(found) = Walk::new(question, families, seed).1 else { panic!("a name") };
+                let protocol = question.default_protocol();
+                let name = question.domain();
+                let target = |address: &SocketAddr| Target {
+                    protocol,
+                    address: *address,
+                    domain: name.as_str().into(),
+                };
+                let found = match Walk::new(question, families, seed).1 {
+                    Step::Done(found) => found,
+                    Step::Ask(_) => {
+                        let known = self.names.get(&*name).ok_or(Unresolved::Unknown);
+                        known.map(|known| known.iter().map(target).collect())
+                    }
+                };
                 Answer::Targets(ticket, found)
             }
             Ask::Reach { ticket, target } => {
@@ -268,6 +290,76 @@ fn a_registration_bears_a_path_that_leads_back_to_the_flow() {
         stage.answer(flow, &register, 200);
         stage.settle();
         assert_eq!(stage.statuses(alice()), [200]);
+    }
+}
+
+/// As with cores: the pings are for what the registrar has accepted, and who offers to keep its flow is told how (RFC 6223 §4.4).
+#[test]
+fn the_flow_of_a_registration_is_kept() {
+    let mut stage = Stage::new();
+    let text =
+        request("REGISTER", "sip:example.com", "c", "z9hG4bKua1;keep", "", "Contact: <sip:a@10.1.1.1>\r\n");
+    stage.says(alice(), &text);
+    let (flow, register) = stage.next_up();
+    let vias = values(&register, Name::Via);
+    assert!(vias[1].contains("keep=120"), "{vias:?}");
+    let mut ok = Response::to(&register, StatusCode::OK, Some("r"));
+    ok.headers.append(Name::Contact, "<sip:a@10.1.1.1>;expires=600");
+    stage.give(Input::FromUa { flow, message: Message::Response(ok) });
+    let [registration] = &stage.registered[..] else { panic!("{:?}", stage.registered) };
+    assert_eq!((registration.flow, registration.contacts[0].expires), (alice(), 600));
+}
+
+/// RFC 3263 §4.2: a name with a port has addresses and no order; without one its servers have the order of SRV.
+#[test]
+fn servers_of_one_name_share_the_load_or_stand_in_for_each_other() {
+    for (next_hop, shared) in [("sip:two.example.net:5060", true), ("sip:two.example.net", false)] {
+        let mut stage = Stage::with(&[next_hop]);
+        assert_eq!(stage.living, 2, "both are watched");
+        let mut seen = BTreeMap::<SocketAddr, usize>::new();
+        for number in 0..40 {
+            let text = request(
+                "MESSAGE",
+                "sip:x@example.com",
+                &format!("c{number}"),
+                &format!("z9hG4bK{number}"),
+                "",
+                "",
+            );
+            stage.says(bob(), &text);
+            *seen.entry(stage.next_up().0.remote).or_default() += 1;
+        }
+        assert_eq!(seen.len(), if shared { 2 } else { 1 }, "{seen:?}");
+        assert!(seen.contains_key(&one()));
+        stage.servers.insert(one(), Server::Silent);
+        stage.wait(8 * SECOND);
+        stage.up.clear();
+        stage.asks(alice(), "MESSAGE", "sip:x@example.com", "other", "");
+        assert_eq!(stage.next_up().0.remote, two(), "{next_hop}");
+    }
+}
+
+/// What the DNS says is looked up again; while it says nothing, everything stays as it is.
+#[test]
+fn a_name_may_move() {
+    let mut stage = Stage::with(&["sip:two.example.net:5060"]);
+    stage.names.clear();
+    stage.wait(40 * SECOND);
+    assert_eq!(stage.living, 2);
+    stage.names.insert("two.example.net", vec![two()]);
+    stage.wait(40 * SECOND);
+    assert_eq!(stage.living, 1);
+    for number in 0..10 {
+        let text = request(
+            "MESSAGE",
+            "sip:x@example.com",
+            &format!("c{number}"),
+            &format!("z9hG4bK{number}"),
+            "",
+            "",
+        );
+        stage.says(bob(), &text);
+        assert_eq!(stage.next_up().0.remote, two());
     }
 }
 

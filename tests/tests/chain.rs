@@ -19,7 +19,10 @@ async fn edge_before(registrars: &[&Kamailio], transport: &str, trusted: &str) -
         .iter()
         .map(|registrar| format!("sip:{};transport={transport}", registrar.address))
         .collect();
-    let mut settings = vec![("EDGE_CORES".to_owned(), next_hops.join(","))];
+    // Every shard watches for itself, so there are two of them.
+    let settings = [("EDGE_CORES", next_hops.join(",").as_str()), ("EDGE_WORKERS", "2")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut settings = Vec::from(settings);
     if !trusted.is_empty() {
         settings.push(("EDGE_TRUSTED_PEERS".to_owned(), trusted.to_owned()));
     }
