@@ -145,6 +145,9 @@ impl Config {
             let name = if self.admin_tls_key.is_none() { "ADMIN_TLS_KEY" } else { "ADMIN_TLS_CERT" };
             return wrong(name, "a certificate needs its key, and a key its certificate");
         }
+        if self.change_feed_retention.secs() < 60 {
+            return wrong("CHANGE_FEED_RETENTION", "readers need a minute at least to read what is kept");
+        }
         if self.register_max_contacts == 0 {
             return wrong("REGISTER_MAX_CONTACTS", "at least one contact is needed");
         }
@@ -352,6 +355,7 @@ mod tests {
             ("CORE_AUTH_METHODS", "INVITE,CANCEL"),
             ("CORE_REGISTER_MAX_EXPIRES", "10s"),
             ("CORE_REGISTER_MAX_CONTACTS", "0"),
+            ("CORE_CHANGE_FEED_RETENTION", "59s"),
             ("CORE_REGISTER_MAX_CONTACT", "5"),
             ("CORE_REG_WATCHERS", "example.com"),
             ("CORE_NAME", "a core"),

@@ -1,7 +1,7 @@
 //! The change feed of a core: every insert, update, end and expiry of a binding (RFC 3261 §10.3 step 7), in one order, for
 //! replication, billing and push services.
 //!
-//! The engine gives every save what it changes ([`Core::changes`]); [`location::feed`] says how positions are given. Every core
+//! The engine gives every save what it changes (`Core::changes`); [`location::feed`] says how positions are given. Every core
 //! does so once a second, also for a core that has died, and more often while somebody reads here. Where the feed is
 //! off, nothing is noted; whoever has read before may not go on as if nothing was missing, so a core that starts
 //! with the feed off interrupts it.

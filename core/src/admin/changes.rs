@@ -5,7 +5,7 @@
 //! in the changes that follow, and perhaps in the snapshot, too. At least once, that is; versions tell what is older.
 //!
 //! A page is asked for when the one before it was taken, so a reader costs a few pages. One who takes nothing for
-//! [`PATIENCE`] is cut off.
+//! `PATIENCE` is cut off.
 
 use std::sync::Arc;
 use std::time::Duration;
