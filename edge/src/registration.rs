@@ -82,13 +82,14 @@ fn listed(request: &Request, response: &Response) -> Option<Vec<Listed>> {
     Some(list.collect())
 }
 
-/// A registrar repeats a contact as it was, or as what is equivalent (RFC 3261 §19.1.4).
+/// A registrar repeats a contact as it was, or as what is equivalent (RFC 3261 §19.1.4). One that does not know Outbound repeats no `reg-id`.
 fn is_same(own: &Contact<'_>, listed: &Contact<'_>) -> bool {
     let equivalent = || match (own.addr.parsed_uri(), listed.addr.parsed_uri()) {
         (Ok(own), Ok(listed)) => own.equivalent(&listed),
         _ => false,
     };
-    own.reg_id() == listed.reg_id() && (own.addr.uri == listed.addr.uri || equivalent())
+    let is_flow = listed.reg_id().is_none_or(|listed| own.reg_id() == Some(listed));
+    is_flow && (own.addr.uri == listed.addr.uri || equivalent())
 }
 
 /// RFC 6223 §4.4: the `keep` of the UA in front of us gets its value on the way in, and so every answer has it that

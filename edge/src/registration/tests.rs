@@ -122,6 +122,20 @@ fn a_200_says_what_is_registered_on_the_flow() {
     assert_eq!(own, [(true, 600), (false, 60), (false, 30)]);
 }
 
+/// RFC 3261 §10.3 step 8 has a registrar list contacts; one that does not know Outbound lists them without its parameters.
+#[test]
+fn a_contact_is_known_again_without_its_reg_id() {
+    for (listed, own) in [("", true), (";reg-id=1", true), (";reg-id=2", false)] {
+        let mut bench = Bench::new();
+        let asked = request("REGISTER", VIA, CONTACT);
+        let copy = bench.forwarded(flow(Protocol::Udp), &asked);
+        let listed = format!("<sip:alice@10.0.0.1:5060>{listed};expires=600");
+        let (_, learned) = bench.answered(&copy, 200, &[(Name::Contact, &listed)]);
+        let learned = learned.expect("a registration");
+        assert_eq!(learned.contacts.iter().any(|contact| contact.own.is_some()), own, "{listed}");
+    }
+}
+
 #[test]
 fn a_refusal_teaches_nothing() {
     let mut bench = Bench::new();
