@@ -5,7 +5,7 @@
 //!                                    any answer to any of them: it lives, and the INVITE has its Timer B
 //! ```
 //!
-//! There are as many as make a flow lost on the wheel. All of them together take four times as long as the slowest ping of late, and
+//! There are as many as make a flow lost on the wheel, ten a second at most. All of them together take four times as long as the slowest ping of late, and
 //! at least [`SHORTEST`]: who calls a phone behind a gateway that has restarted hears of it within a second, and a phone on a
 //! link of 800 ms has more than three seconds. The wheel finds a phone as a call does, with its radio asleep, so its
 //! pings say how long that takes. RFC 5626 §4.4.2 leaves the interval to whoever pings.
@@ -24,6 +24,8 @@ use crate::registered::Health;
 pub(crate) const SHORTEST: Duration = Duration::from_millis(600);
 /// What it has at most.
 const LONGEST: Duration = Duration::from_secs(4);
+/// What lies between two of them at least, however many are to be lost.
+const SHORTEST_GAP: Duration = Duration::from_millis(100);
 /// How many times the slowest ping.
 const TIMES: u32 = 4;
 
@@ -90,7 +92,7 @@ impl Keeper {
         let Some(entry) = self.registered.get(number).filter(|entry| entry.health == Health::Answers) else {
             return;
         };
-        let gap = span(entry.slowest()) / u32::from(most);
+        let gap = (span(entry.slowest()) / u32::from(most)).max(SHORTEST_GAP);
         self.ask_phone(number, now);
         self.probes.put(number, Probe { next: now + gap, gap, left: most - 1 });
     }

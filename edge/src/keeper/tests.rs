@@ -459,6 +459,17 @@ impl Bench {
 
 const MS: Duration = Duration::from_millis(1);
 
+/// However many are to be missed, a phone is not flooded.
+#[test]
+fn the_pings_of_an_unanswered_invite_are_ten_a_second_at_most() {
+    let mut bench = Bench::new(NatPing::Options);
+    bench.keeper.pings.lost = u8::MAX;
+    bench.register(udp(1), "alice", 3600);
+    bench.ping(true);
+    assert_eq!(pings(&bench.handle(Input::Silent(udp(1)))).len(), 1);
+    assert!(bench.given_up(Duration::from_millis(1050)).0 <= 10);
+}
+
 /// Between two turns of the wheel: asked at once and quickly, lost after three, and those who wait are told.
 #[test]
 fn an_unanswered_invite_makes_the_pings_quick() {
