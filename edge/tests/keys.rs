@@ -5,7 +5,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use transport::Flow;
@@ -20,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A running edge without cores, in a folder of its own, and a phone.
 struct Bench {
     process: Child,
-    log: BufReader<ChildStderr>,
+    log: Receiver<String>,
     folder: tempfile::TempDir,
     edge: SocketAddr,
     phone: UdpSocket,
@@ -40,9 +42,11 @@ impl Bench {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap());
-        let edge = says(&mut log, "listening listener=udp:").parse().unwrap();
-        says(&mut log, "edge is up");
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let (line, log) = channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|it| line.send(it)));
+        let edge = says(&log, "listening listener=udp:").parse().unwrap();
+        says(&log, "edge is up");
         let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { process, log, folder, edge, phone, number: 0 }
@@ -53,7 +57,7 @@ impl Bench {
         fs::write(self.folder.path().join("keys"), keys).unwrap();
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
-        says(&mut self.log, words)
+        says(&self.log, words)
     }
 
     /// The status of a request with a token of `key` in its Route: 503 when it is taken, since there is no core.
@@ -81,16 +85,16 @@ impl Bench {
     }
 }
 
-/// Reads the log up to the line with `words` and gives what follows them there.
-fn says(log: &mut BufReader<ChildStderr>, words: &str) -> String {
-    let mut seen = String::new();
+/// Waits for the line of the log with `words` and gives what follows them there.
+fn says(log: &Receiver<String>, words: &str) -> String {
+    let mut seen = Vec::new();
     loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "{words} is not in {seen}");
+        let line = log.recv_timeout(PATIENCE);
+        let line = line.unwrap_or_else(|error| panic!("{error}: {words} is not in {seen:?}"));
         if let Some((_, rest)) = line.split_once(words) {
             return rest.trim().to_owned();
         }
-        seen.push_str(&line);
+        seen.push(line);
     }
 }
 
