@@ -49,12 +49,7 @@ pub fn strip(request: &mut Request, source: IpAddr, settings: &Settings) -> Resu
     if settings.trusts(source) {
         return Ok(());
     }
-    let headers = &mut request.headers;
-    headers.remove(Name::Path);
-    headers.remove(Name::PAssertedIdentity);
-    for name in ["P-Served-User", "P-Access-Network-Info", "X-Signalbox-Identity"] {
-        headers.remove_named(name);
-    }
+    strip_claims(&mut request.headers);
     let is_ours = match request.to_tag() {
         None => genuine_routes(&request.headers, settings),
         Some(_) => has_genuine_route(&request.headers, settings)?,
@@ -63,6 +58,15 @@ pub fn strip(request: &mut Request, source: IpAddr, settings: &Settings) -> Resu
         request.headers.remove(Name::Route);
     }
     Ok(())
+}
+
+/// Takes out who somebody claims to be, and the way to it.
+pub(crate) fn strip_claims(headers: &mut Headers) {
+    headers.remove(Name::Path);
+    headers.remove(Name::PAssertedIdentity);
+    for name in ["Remote-Party-ID", "P-Served-User", "P-Access-Network-Info", "X-Signalbox-Identity"] {
+        headers.remove_named(name);
+    }
 }
 
 /// True when every Route entry names this edge or carries a token of the cluster.
@@ -87,8 +91,8 @@ fn has_genuine_route(headers: &Headers, settings: &Settings) -> Result<bool, Rej
     if tokens > 0 { Err(Reject::new(FORBIDDEN).because("Forged Flow Token")) } else { Ok(false) }
 }
 
-/// True when a Route entry says that the dialog of a request came about through the cluster.
-pub(crate) fn is_of_a_dialog(headers: &Headers, settings: &Settings) -> bool {
+/// True when a Route entry says that a request came about through the cluster: by Record-Route, or by Path.
+pub(crate) fn has_token(headers: &Headers, settings: &Settings) -> bool {
     has_genuine_route(headers, settings).unwrap_or(false)
 }
 
@@ -139,23 +143,29 @@ pub(crate) fn no_sips() -> Reject {
 /// Request-URI or the next Route entry is (RFC 3261 §16.6 step 4). With a GRUU in the dialog it is the same
 /// (RFC 5627 §6.2).
 pub fn record_route(request: &Request, flow: &Flow, settings: &Settings) -> Bytes {
-    record_route_at(request, flow, &settings.public_host(flow), settings)
+    record_route_at(request, flow, &settings.public_host(flow), flow.protocol, settings)
 }
 
-/// The same where the flow is one that we have opened, so that its own address is not where we listen.
-pub(crate) fn record_route_at(request: &Request, flow: &Flow, host: &str, settings: &Settings) -> Bytes {
+/// The same where the flow is one that we have opened, so that its own address and transport are not those that we listen on.
+pub(crate) fn record_route_at(
+    request: &Request,
+    flow: &Flow,
+    host: &str,
+    protocol: Protocol,
+    settings: &Settings,
+) -> Bytes {
     let token = settings.keys.mint(flow);
     let next = || request.top_route()?.ok()?.parsed_uri().ok().map(|uri| uri.scheme);
     let scheme = request.request_uri().ok().map(|uri| uri.scheme);
     if [scheme, next()].contains(&Some(Scheme::Sips)) {
         // A SIPS URI is TLS; only WebSocket has to be told (RFC 7118 §5.2).
-        let transport = match flow.protocol {
-            Protocol::Ws | Protocol::Wss => transport_param(flow.protocol),
+        let transport = match protocol {
+            Protocol::Ws | Protocol::Wss => transport_param(protocol),
             Protocol::Udp | Protocol::Tcp | Protocol::Tls => "",
         };
         return Bytes::from(format!("<sips:{token}@{host}{transport};lr>"));
     }
-    Bytes::from(format!("<sip:{token}@{host}{};lr>", transport_param(flow.protocol)))
+    Bytes::from(format!("<sip:{token}@{host}{};lr>", transport_param(protocol)))
 }
 
 /// The URI parameter for a transport; none for UDP, the default.

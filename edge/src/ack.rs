@@ -21,7 +21,9 @@ impl Edge {
             (Ok(Next::Outside(mark)), _) => {
                 return self.leave_with_ack(&request, Exit::Outside(mark), token, loop_hash);
             }
-            (Ok(Next::Peer), _) => return self.leave_with_ack(&request, Exit::Peer, token, loop_hash),
+            (Ok(Next::Peer(peer)), _) => {
+                return self.leave_with_ack(&request, Exit::Peer(peer), token, loop_hash);
+            }
             (Ok(Next::Upwards), Hop::Ua(source)) => {
                 return self.climb_with_ack(&request, source, token, loop_hash, now);
             }

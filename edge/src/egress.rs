@@ -13,6 +13,7 @@
 //! §4.3 counts a 503, a failure of the transport and the time-out of a transaction that has heard nothing. The latter takes 32 s, which no
 //! caller waits for: a target that has said nothing for [`PATIENCE`] is passed over while another is left. It is not given up: if it
 //! answers after all, that counts (its branch is an orphan, see [`ResponseContext::orphan`]). Each attempt has a branch of its own.
+//! A 100 ends that wait and nothing else: when the target dies with no more said, the next one is tried.
 
 mod ack;
 mod failed;
@@ -32,8 +33,9 @@ use transport::{Flow, Protocol};
 use crate::context::Context;
 use crate::engine::{Edge, Output};
 use crate::hop::Hop;
+use crate::peer::Peer;
 use ack::Ack;
-use failed::Failed;
+use failed::{Failed, retry_after};
 
 /// Names one question.
 pub type Ticket = u64;
@@ -86,7 +88,7 @@ pub(crate) enum Waiting {
     /// The targets of an ACK to a 2xx.
     AckTargets(Ack),
     /// The flow for it; further targets.
-    AckFlow { ack: Ack, ways: VecDeque<Target> },
+    AckFlow { ack: Ack, target: Target, ways: VecDeque<Target> },
     /// The servers of a next hop, by its place.
     NextHop(usize),
     /// A flow to one of them.
@@ -101,7 +103,7 @@ pub(crate) enum Exit {
     /// To a next hop, from the UA on this flow.
     NextHop(Flow),
     /// To a trusted peer in front.
-    Peer,
+    Peer(Peer),
 }
 
 /// What a context knows when its request leaves.
@@ -119,7 +121,7 @@ struct Attempt {
     branch: BranchId,
     target: Target,
     ticket: Ticket,
-    /// It has answered, if only with 100.
+    /// It has answered with more than 100, which says nothing but that the request has arrived (RFC 3261 §21.1.1).
     heard: bool,
     /// When it is passed over.
     patience: Option<Instant>,
@@ -128,7 +130,7 @@ struct Attempt {
 /// How long a silent target is waited for while another is left.
 pub const PATIENCE: Duration = Duration::from_secs(4);
 /// Targets that one request tries.
-const MOST_ATTEMPTS: usize = 8;
+pub(crate) const MOST_ATTEMPTS: usize = 8;
 /// Questions that may wait.
 const MOST_WAITING: usize = 10_000;
 /// RFC 3261 §18.1.1: a request that is longer must not leave over UDP when the path MTU is unknown.
@@ -156,6 +158,12 @@ impl Leaving {
     /// When the target in hand is passed over.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.attempt.as_ref().and_then(|attempt| attempt.patience)
+    }
+
+    /// The branch at a target which has answered with no more than 100, while another is left.
+    pub(crate) fn unheard(&self, target: &Target) -> Option<BranchId> {
+        let attempt = self.attempt.as_ref().filter(|attempt| !attempt.heard && attempt.target == *target)?;
+        (!self.ways.is_empty()).then_some(attempt.branch)
     }
 
     fn is_trying(&mut self, branch: BranchId) -> Option<&mut Attempt> {
@@ -222,9 +230,12 @@ impl Edge {
                 Some(Waiting::Flow { id, branch, request }) => {
                     self.on_flow(id, branch, request, flow, now);
                 }
-                Some(Waiting::AckFlow { ack, ways }) => match flow {
+                Some(Waiting::AckFlow { ack, target, ways }) => match flow {
                     Some(flow) => self.send_ack(ack, flow),
-                    None => self.try_ack(ack, ways),
+                    None => {
+                        self.on_target_failed(&target, None, now);
+                        self.try_ack(ack, ways);
+                    }
                 },
                 Some(Waiting::Server(target)) => self.on_next_hop_reached(&target, flow, now),
                 Some(Waiting::Targets(_) | Waiting::AckTargets(_) | Waiting::NextHop(_)) | None => {}
@@ -264,7 +275,7 @@ impl Edge {
         })?;
         let may = |target: &Target| match exit {
             Exit::Outside(_) | Exit::NextHop(_) => self.settings.may_leave_to(target),
-            Exit::Peer => self.is_peer(target.address),
+            Exit::Peer(peer) => self.is_of_peer(peer, target.address),
         };
         let allowed: Vec<Target> = found.into_iter().filter(may).collect();
         if allowed.is_empty() {
@@ -280,7 +291,8 @@ impl Edge {
 
     /// The order in which targets are tried, those that have failed lately at the end.
     pub(crate) fn in_turn(&self, targets: Vec<Target>, request: &Request, now: Instant) -> VecDeque<Target> {
-        let is_large = request.encode().len() + ADDED > LARGEST_DATAGRAM;
+        let has_datagrams = targets.iter().any(|target| target.protocol == Protocol::Udp);
+        let is_large = has_datagrams && request.encode().len() + ADDED > LARGEST_DATAGRAM;
         let transports = |target: Target| {
             // §18.1.1: "MUST be sent using an RFC 2914 congestion controlled transport protocol, such as TCP", and when there is none
             // over there, "the element SHOULD retry the request, using UDP".
@@ -362,7 +374,7 @@ impl Edge {
         let host = match exit {
             Exit::Outside(mark) => self.mark(&mut request, mark, flow)?,
             Exit::NextHop(ua) => self.sign(&mut request, ua, flow),
-            Exit::Peer => self.sign_for_peer(&mut request, flow),
+            Exit::Peer(peer) => self.sign_for_peer(&mut request, peer, flow),
         };
         route::postprocess(&mut request).ok()?;
         // RFC 3581 §3: the answer comes back through whatever NAT is on the way.
@@ -407,11 +419,10 @@ impl Edge {
         let target = attempt.target.clone();
         let has_more = !leaving.ways.is_empty();
         match leaving.exit {
-            Exit::Outside(_) | Exit::Peer => self.counters.egress_failed += 1,
+            Exit::Outside(_) | Exit::Peer(_) => self.counters.egress_failed += 1,
             Exit::NextHop(_) => self.counters.retried += u64::from(has_more),
         }
-        self.exits.failed.insert(&target, retry_after, now);
-        self.next_hops.suspect(&target, now);
+        self.on_target_failed(&target, retry_after, now);
         tracing::debug!(?target, has_more, "target passed over");
         if has_more {
             self.step(id, now, |context, now, out| {
@@ -432,9 +443,9 @@ impl Edge {
             return self.pass_over(id, branch, retry_after(response), now);
         }
         attempt.patience = None;
-        if !std::mem::replace(&mut attempt.heard, true) {
-            let target = attempt.target.clone();
-            self.exits.failed.forget(&target);
+        if !attempt.heard {
+            attempt.heard = response.status != StatusCode::TRYING;
+            self.exits.failed.forget(&attempt.target);
         }
     }
 
@@ -473,13 +484,6 @@ fn next_hop(request: &Request) -> Result<Question, Reject> {
     let question =
         Question::of(&uri).and_then(|question| if is_secure { question.secured() } else { Ok(question) });
     question.map_err(|_| status(416))
-}
-
-/// RFC 3261 §20.33, the seconds.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let value = std::str::from_utf8(response.headers.get(Name::RetryAfter)?).ok()?.trim_ascii();
-    let end = value.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
-    value.get(..end)?.parse().ok().map(Duration::from_secs)
 }
 
 const fn status(code: u16) -> Reject {

@@ -217,7 +217,7 @@ impl Edge {
         let loop_hash = branch::loop_hash(&request);
         match self.admit(&mut request, from, loop_hash) {
             Ok(Next::Outside(mark)) => self.leave(id, request, from, Exit::Outside(mark), loop_hash, now),
-            Ok(Next::Peer) => self.leave(id, request, from, Exit::Peer, loop_hash, now),
+            Ok(Next::Peer(peer)) => self.leave(id, request, from, Exit::Peer(peer), loop_hash, now),
             Ok(Next::Upwards) => self.climb(id, request, from, loop_hash, now),
             Ok(Next::Here) => self.answer_here(id, &request, now),
             Ok(Next::Hop(hop)) => self.forward(id, request, from, hop, loop_hash, now),
@@ -269,7 +269,7 @@ impl Edge {
             None => return Err(Reject::new(access::FORBIDDEN).because("No Flow Token")),
         };
         if !self.has_flow(&flow) {
-            return self.without_flow(request, &flow);
+            return self.without_flow(request, &flow, None);
         }
         access::check_sips(request, &flow)?;
         if record_route::wants(request) {

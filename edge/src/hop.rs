@@ -4,6 +4,8 @@ use bytes::Bytes;
 use link::PeerId;
 use transport::Flow;
 
+use crate::peer::Peer;
+
 /// The other end of one hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hop {
@@ -21,7 +23,7 @@ pub(crate) enum Next {
     /// Out of the cluster, with the cores' mark.
     Outside(Bytes),
     /// To a trusted peer, by the Route that is left: the stream that it had is gone.
-    Peer,
+    Peer(Peer),
     /// To one of the next hops that stand where cores would.
     Upwards,
     /// Nowhere: it is for this edge itself.

@@ -18,7 +18,11 @@
 //! # Who may go downwards
 //!
 //! The next hops and trusted peers with any token of ours, everybody else with one inside a dialog: elements beside the registrar talk to the UAs that they
-//! have a dialog with. A token is not a licence for strangers to begin one past the registrar.
+//! have a dialog with. A token is not a licence for strangers to begin one past the registrar, neither here nor by a Route that leads from the
+//! registrar to another edge: what strangers begin goes up without a Route.
+//!
+//! The address of a next hop is believed together with a token. Without one a request from there may be that of a phone behind the same address, or
+//! have come by a forged datagram: it goes up as a stranger's, unless it came from the very place where a next hop is, to which it does not return.
 //!
 //! How one server after the other is tried for a request is the business of [`crate::egress`].
 
@@ -40,7 +44,7 @@ use transport::{Flow, Protocol};
 
 use crate::access::{self, INSIDE};
 use crate::context::Context;
-use crate::egress::{Exit, Leaving};
+use crate::egress::{self, Exit, Leaving};
 use crate::engine::Edge;
 use crate::hop::{Hop, Next};
 use crate::registration;
@@ -61,7 +65,8 @@ impl Edge {
     /// §16.3 and §16.4 for what comes over a flow, where there are next hops.
     pub(crate) fn admit_beside(&self, request: &mut Request, source: Flow) -> Result<Next, Reject> {
         let ip = source.remote.ip();
-        let is_believed = self.next_hops.is_from(ip) || self.settings.trusts(ip);
+        let (is_trusted, is_next_hop) = (self.settings.trusts(ip), self.next_hops.is_from(ip));
+        let is_believed = is_trusted || is_next_hop && access::has_token(&request.headers, &self.settings);
         if !is_believed {
             access::strip(request, ip, &self.settings)?;
         }
@@ -71,13 +76,23 @@ impl Edge {
             }
             return self.admit_downwards(request, &source, flow);
         }
-        if self.next_hops.is_at(&source) {
-            // RFC 3261 §11: whether this edge is there.
+        if is_next_hop && request.method == Method::Options {
+            // RFC 3261 §11: whether this edge is there. Over whatever connection of the next hop.
             let is_for_us = request.request_uri().is_ok_and(|uri| self.settings.names_us(&uri));
-            return match request.method {
-                Method::Options if is_for_us => Ok(Next::Here),
-                _ => Err(Reject::new(access::FORBIDDEN).because("No Flow Token")),
-            };
+            if is_for_us {
+                return Ok(Next::Here);
+            }
+        }
+        if self.next_hops.is_at(&source) {
+            return Err(Reject::new(access::FORBIDDEN).because("No Flow Token"));
+        }
+        if !is_trusted {
+            if is_believed {
+                access::strip_claims(&mut request.headers);
+            }
+            if request.to_tag().is_none() {
+                request.headers.remove(Name::Route);
+            }
         }
         if request.method == Method::Register {
             registration::accept_keep(request, &source, &self.settings);
@@ -94,12 +109,11 @@ impl Edge {
             return Err(Reject::new(access::FLOW_FAILED));
         }
         if !self.has_flow(&flow) {
-            return self.without_flow(request, &flow);
+            return self.without_flow(request, &flow, Some(*source));
         }
         access::check_sips(request, &flow)?;
         if record_route::wants(request) {
-            let (host, protocol) = self.settings.contact_inside(source);
-            record_route::insert(request, self.inner_entry(request, &flow, &host, protocol, ""));
+            self.insert_inner(request, &flow, source);
             record_route::insert(request, access::record_route(request, &flow, &self.settings));
         }
         Ok(Next::Hop(Hop::Ua(flow)))
@@ -195,29 +209,41 @@ impl Edge {
         }
     }
 
-    /// The living servers, the best first: the one that the dialog is with (its Record-Route, or else its Contact), then by the Call-ID; those
-    /// that have just failed at the end.
+    /// The servers to try, the best first: the one that the dialog is with, whatever is known of it, since nobody else knows the
+    /// dialog; then those that live, by the Call-ID, and of them those that have just failed at the end. An ACK has no answer that
+    /// would say whether it was of use, so it goes to the server of the dialog and to nobody else.
     fn ways_upwards(&self, request: &Request, now: Instant) -> Result<VecDeque<Target>, Reject> {
-        let mut ways = self.next_hops.ranked(request.call_id());
-        if ways.is_empty() {
+        let mut named = self.servers_of_dialog(request);
+        let mut others = self.next_hops.ranked(request.call_id());
+        if named.is_empty() && others.is_empty() {
             return Err(self.no_core());
         }
+        others.retain(|target| !named.contains(target));
+        if request.method == Method::Ack && !named.is_empty() {
+            others.clear();
+        }
+        if request.request_uri()?.scheme == Scheme::Sips {
+            // RFC 3261 §26.2.2: every hop is TLS.
+            named.retain(|target| target.protocol.is_secure());
+            others.retain(|target| target.protocol.is_secure());
+            if named.is_empty() && others.is_empty() {
+                return Err(access::no_sips());
+            }
+        }
+        let mut ways = self.in_turn(named, request, now);
+        ways.extend(self.in_turn(others, request, now));
+        ways.truncate(egress::MOST_ATTEMPTS);
+        Ok(ways)
+    }
+
+    /// Those that a Route leads to, or, inside a dialog, the Request-URI: one that has not record-routed itself is the end of the dialog.
+    fn servers_of_dialog(&self, request: &Request) -> Vec<Target> {
         let route = request.top_route().and_then(Result::ok);
         let named = match &route {
             Some(route) => route.parsed_uri().ok(),
             None => request.to_tag().and_then(|_| request.request_uri().ok()),
         };
-        if let Some(uri) = named {
-            ways.sort_by_key(|target| !table::is_named(target, &uri));
-        }
-        if request.request_uri()?.scheme == Scheme::Sips {
-            // RFC 3261 §26.2.2: every hop is TLS.
-            ways.retain(|target| target.protocol.is_secure());
-            if ways.is_empty() {
-                return Err(access::no_sips());
-            }
-        }
-        Ok(self.in_turn(ways, request, now))
+        named.map(|uri| self.next_hops.named(&uri)).unwrap_or_default()
     }
 
     /// What a copy for a registrar has besides Via: Path (RFC 3327 §5.2) or the inner one of our two Record-Routes. Gives what it
@@ -232,6 +258,12 @@ impl Edge {
             record_route::insert(request, self.inner_entry(request, ua, &host, protocol, ""));
         }
         host
+    }
+
+    /// The Record-Route for the side that a request comes from.
+    pub(crate) fn insert_inner(&self, request: &mut Request, ua: &Flow, source: &Flow) {
+        let (host, protocol) = self.settings.contact_inside(source);
+        record_route::insert(request, self.inner_entry(request, ua, &host, protocol, ""));
     }
 
     fn inner_entry(&self, request: &Request, ua: &Flow, host: &str, protocol: Protocol, ob: &str) -> Bytes {

@@ -11,7 +11,7 @@
 //! | calls | INVITE; an ACK of a source that has used up its calls is dropped |
 //! | others | all other methods |
 //!
-//! Let through in any case: trusted peers and next hops; what repeats an earlier request; what stands in a dialog that came about
+//! Let through in any case: trusted peers; next hops, where they are or with a token of ours; what repeats an earlier request; what stands in a dialog that came about
 //! through this cluster, by the token in its Route (RFC 5626 §5.2), and CANCEL. Those who talk already go before those who want to begin.
 
 use std::collections::HashMap;
@@ -146,13 +146,19 @@ impl Edge {
             _ => Class::Others,
         };
         let ip = flow.remote.ip();
-        if self.rates.limits.of(class) == 0 || self.settings.trusts(ip) || self.next_hops.is_from(ip) {
+        if self.rates.limits.of(class) == 0 || self.settings.trusts(ip) || self.is_next_hop(request, flow) {
             return false;
         }
         if self.rates.admits(class, ip, request.method != Method::Ack, now) || self.layer.knows(request) {
             return false;
         }
-        request.to_tag().is_none() || !access::is_of_a_dialog(&request.headers, &self.settings)
+        request.to_tag().is_none() || !access::has_token(&request.headers, &self.settings)
+    }
+
+    /// An address alone is no proof: there may be a NAT with phones, or a forged datagram.
+    fn is_next_hop(&self, request: &Request, flow: &Flow) -> bool {
+        self.next_hops.is_from(flow.remote.ip())
+            && (self.next_hops.is_at(flow) || access::has_token(&request.headers, &self.settings))
     }
 
     fn refuse(&mut self, flow: Flow, message: &Message) {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use edge_proxy::egress::{Answer, Ask};
 use edge_proxy::engine::{Edge, Input, Output};
 use edge_proxy::next_hop::CoreAddress;
+use edge_proxy::rates::Limits;
 use edge_proxy::registered::Registration;
 use edge_proxy::registration::KeepAlive;
 use edge_proxy::settings::Settings;
@@ -18,6 +19,11 @@ use transaction::Timers;
 use transport::resolve::{Families, Step, Target, Unresolved, Walk};
 use transport::token::Keys;
 use transport::{Flow, Listen, Protocol};
+
+#[path = "next_hop/believing.rs"]
+mod believing;
+#[path = "next_hop/dialogs.rs"]
+mod dialogs;
 
 const SECOND: Duration = Duration::from_secs(1);
 const EDGE: &str = "192.0.2.1:5060";
@@ -87,6 +93,10 @@ impl Stage {
     }
 
     fn with(next_hops: &[&str]) -> Self {
+        Self::limited(next_hops, Limits::default())
+    }
+
+    fn limited(next_hops: &[&str], limits: Limits) -> Self {
         let listen = |protocol| Listen { protocol, addr: address(EDGE) };
         let listeners = vec![listen(Protocol::Udp), listen(Protocol::Tcp)];
         let trusted = vec!["203.0.113.0/24".parse().expect("a network")];
@@ -97,7 +107,8 @@ impl Stage {
         let public = Some("sip.example.com".to_owned());
         let settings = Settings::new("edge-1".to_owned(), public, listeners, &[], trusted, keys())
             .with_next_hops(next_hops.collect(), None);
-        let settings = Settings { keep_alive: KeepAlive { stream: 120, datagram: 25 }, ..settings };
+        let keep_alive = KeepAlive { stream: 120, datagram: 25 };
+        let settings = Settings { keep_alive, limits, ..settings };
         let edge = Edge::new(settings, Timers::default(), [3; 32]);
         let servers = BTreeMap::from([(one(), Server::Fine), (two(), Server::Fine)]);
         let (up, down) = (Vec::new(), Vec::new());

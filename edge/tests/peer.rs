@@ -28,7 +28,7 @@ fn flow(remote: &str, connection: u64) -> Flow {
 /// What becomes of a request with the token of a stream that is gone: the status of the answer, or the flow and the copy.
 fn sent(method: &str, gone: &str, route: &str) -> Result<(Flow, Request), u16> {
     let listen = |protocol| Listen { protocol, addr: "192.0.2.1:5060".parse().expect("an address") };
-    let trusted = vec!["10.0.0.0/24".parse().expect("a network")];
+    let trusted = ["10.0.0.0/24", "192.0.2.0/24"].map(|text| text.parse().expect("a network")).into();
     let listeners = vec![listen(Protocol::Udp), listen(Protocol::Tcp)];
     let settings = Settings::new("edge-1".to_owned(), None, listeners, &[], trusted, keys());
     let now = node::clock::now();
@@ -55,7 +55,8 @@ fn follow(edge: &mut Edge, now: Instant) -> Result<(Flow, Request), u16> {
                 edge.handle(Input::Egress(Answer::Targets(ticket, found)), now);
             }
             Output::Egress(Ask::Reach { ticket, target }) => {
-                let flow = Flow { connection: 2, ..flow(&target.address.to_string(), 0) };
+                let (protocol, to) = (target.protocol, target.address.to_string());
+                let flow = Flow { protocol, connection: 2, ..flow(&to, 0) };
                 edge.handle(Input::Egress(Answer::Flow(ticket, Some(flow))), now);
             }
             Output::ToUa { flow, bytes } => {
@@ -93,6 +94,17 @@ fn a_peer_that_has_closed_its_stream_is_reached_where_its_route_says() {
     }
 }
 
+/// RFC 3261 §16.6 step 4: the transport is one that this edge listens on, whatever it speaks to the peer.
+#[test]
+fn a_peer_is_told_a_transport_that_is_listened_on() {
+    let route = "Route: <sip:10.0.0.7:5061;transport=tls;lr>\r\n";
+    let (to, request) = sent("INVITE", "10.0.0.7:40001", route).expect("it leaves");
+    assert_eq!(to.protocol, Protocol::Tls);
+    let recorded: Vec<&[u8]> = request.headers.values(Name::RecordRoute).collect();
+    let token = keys().mint(&to);
+    assert_eq!(recorded, [format!("<sip:{token}@192.0.2.1:5060;lr>").as_bytes()]);
+}
+
 /// RFC 5626 §5.3.1: a UA's stream can only be opened by the UA; and no Route leads from here to strangers.
 #[test]
 fn nobody_else_is() {
@@ -101,6 +113,15 @@ fn nobody_else_is() {
     assert_eq!(sent("INVITE", "10.0.0.7:40001", "").err(), Some(430), "nothing says where the peer is");
     let elsewhere = "Route: <sip:203.0.113.9:5060;lr>\r\n";
     assert_eq!(sent("INVITE", "10.0.0.7:40001", elsewhere).err(), Some(403), "not one of them");
-    let us = "Route: <sip:192.0.2.1:5061;lr>\r\n";
-    assert_eq!(sent("INVITE", "10.0.0.7:40001", us).err(), Some(403));
+    let another = "Route: <sip:10.0.0.8:5060;lr>\r\n";
+    assert_eq!(
+        sent("INVITE", "10.0.0.7:40001", another).err(),
+        Some(403),
+        "trusted, and not whose stream it was"
+    );
+    // A trusted peer may live on our own host.
+    let beside = "Route: <sip:192.0.2.1:5070;lr>\r\n";
+    assert!(sent("INVITE", "192.0.2.1:40001", beside).is_ok());
+    let us = "Route: <sip:192.0.2.1:5060;lr>\r\n";
+    assert_eq!(sent("INVITE", "192.0.2.1:40001", us).err(), Some(403), "our own socket");
 }

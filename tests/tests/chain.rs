@@ -263,6 +263,14 @@ fn others_on_both_sides() {
             all_kinds_of_calls(&mut alice, &mut carol).await;
             all_kinds_of_calls(&mut carol, &mut bob).await;
             all_kinds_of_calls(&mut bob, &mut alice).await;
+
+            let (mut caller, mut callee) = carol.calls(&mut alice, |invite| invite).await;
+            front.kill().await?;
+            front.start().await?;
+            again(&mut carol, &mut caller, &mut alice).await;
+            again(&mut alice, &mut callee, &mut carol).await;
+            carol.hangs_up(&mut caller, &mut alice).await;
+            all_kinds_of_calls(&mut carol, &mut alice).await;
         }
         Ok(())
     });

@@ -54,7 +54,11 @@ impl Edge {
         if let Some(flow) = self.next_hops.flow_to(&target) {
             return self.send_ack(ack, flow);
         }
-        let ticket = self.exits.wait(Waiting::AckFlow { ack, ways });
+        if self.exits.waiting.len() >= MOST_WAITING {
+            self.counters.dropped_acks += 1;
+            return;
+        }
+        let ticket = self.exits.wait(Waiting::AckFlow { ack, target: target.clone(), ways });
         self.out.push_back(Output::Egress(Ask::Reach { ticket, target }));
     }
 

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sip::{Name, Response};
 use transport::Protocol;
 use transport::resolve::Target;
+
+use crate::engine::Edge;
 
 /// How long a failure counts, unless the server says so itself.
 const MEMORY: Duration = Duration::from_secs(30);
@@ -46,6 +49,21 @@ impl Failed {
         targets.sort_by_key(failed);
         targets
     }
+}
+
+impl Edge {
+    /// It is asked last for a while.
+    pub(super) fn on_target_failed(&mut self, target: &Target, retry_after: Option<Duration>, now: Instant) {
+        self.exits.failed.insert(target, retry_after, now);
+        self.next_hops.suspect(target, now);
+    }
+}
+
+/// RFC 3261 §20.33, the seconds.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let value = std::str::from_utf8(response.headers.get(Name::RetryAfter)?).ok()?.trim_ascii();
+    let end = value.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    value.get(..end)?.parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]

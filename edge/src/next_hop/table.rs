@@ -119,6 +119,14 @@ impl NextHops {
         places.into_iter().filter_map(unit).flat_map(|unit| unit.servers.iter().cloned()).collect()
     }
 
+    /// Those that a URI leads to, the living first.
+    pub(super) fn named(&self, uri: &Uri<'_>) -> Vec<Target> {
+        let named = |server: &&Server| is_named(&server.target, uri);
+        let living = self.servers().filter(|server| server.is_alive).filter(named);
+        let others = self.servers().filter(|server| !server.is_alive).filter(named);
+        living.chain(others).map(|server| server.target.clone()).collect()
+    }
+
     /// Somebody has come or gone.
     pub(super) fn renew(&mut self) {
         self.units.clear();
@@ -191,7 +199,7 @@ fn name_of(target: &Target) -> u64 {
 }
 
 /// True when a URI leads to that server.
-pub(super) fn is_named(target: &Target, uri: &Uri<'_>) -> bool {
+fn is_named(target: &Target, uri: &Uri<'_>) -> bool {
     let port = match uri.port {
         Some(port) => Some(port),
         None => match uri.host {

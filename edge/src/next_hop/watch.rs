@@ -7,6 +7,8 @@
 //!                      └────────┴─────────────┴─────────► does not: nothing is sent there
 //! ```
 //!
+//! What a server that dies so has answered with no more than 100 goes to the next one.
+//!
 //! Every shard watches for itself: nothing is shared, and what an answer is waited for is known where it arrives (the
 //! Call-ID is drawn so that it is at home here). A server that a request has found silent is asked at once and goes to the end of the list
 //! for a while ([`crate::egress`]).
@@ -16,12 +18,13 @@ use std::time::{Duration, Instant};
 use node::shard;
 use proxy::branch;
 use sip::{Method, Name, Request, StatusCode};
-use transaction::ClientId;
+use transaction::{ClientId, ServerId};
 use transport::Flow;
 use transport::resolve::{Target, Unresolved};
 
 use super::table::Server;
 use crate::access::transport_param;
+use crate::context::Context;
 use crate::egress::{Ask, Waiting};
 use crate::engine::{Edge, Output};
 use crate::hop::Hop;
@@ -71,12 +74,14 @@ impl Edge {
             }
         }
         let due = |server: &&mut Server| server.due.is_some_and(|due| due <= now);
-        let mut reach = Vec::new();
+        let (mut reach, mut lost) = (Vec::new(), Vec::new());
         for server in self.next_hops.servers_mut().filter(due) {
             match server.ping.take() {
                 Some(silent) => {
                     self.layer.abandon(silent);
-                    server.is_alive = false;
+                    if std::mem::take(&mut server.is_alive) {
+                        lost.push(server.target.clone());
+                    }
                     server.due = Some(now + AGAIN);
                 }
                 None => {
@@ -90,6 +95,24 @@ impl Edge {
             self.out.push_back(Output::Egress(Ask::Reach { ticket, target }));
         }
         self.on_next_hops_changed();
+        for target in lost {
+            self.on_next_hop_lost(&target, now);
+        }
+    }
+
+    /// A server has died in silence: what it has answered with no more than 100 goes to the next one, which no time-out would see to
+    /// before Timer C. Where a stream has ended, its transactions have failed already.
+    fn on_next_hop_lost(&mut self, target: &Target, now: Instant) {
+        let unheard = |(id, context): (&ServerId, &Context)| {
+            let branch = context.leaving.as_ref()?.unheard(target)?;
+            context.client(branch).map(|_| (*id, branch))
+        };
+        let mut hit: Vec<_> = self.contexts.iter().filter_map(unheard).collect();
+        hit.sort_unstable_by_key(|(id, _)| *id);
+        for (id, branch) in hit {
+            self.pass_over(id, branch, None, now);
+            self.step(id, now, |context, now, out| context.response.orphan(branch, now, out));
+        }
     }
 
     /// The DNS has answered. Without an answer the servers stay as they are.
