@@ -90,6 +90,12 @@ pub(crate) trait Statements: Dialect {
     /// All domains, in order.
     fn domains(c: &mut Self::Connection) -> impl Future<Output = Result<Vec<String>, sqlx::Error>> + Send;
 
+    /// Whether a domain is there.
+    fn has_domain(
+        c: &mut Self::Connection,
+        name: &str,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
     /// Adds a domain or removes it; true if that has changed something.
     fn set_domain(
         c: &mut Self::Connection,
@@ -284,6 +290,10 @@ impl<D: Statements> Directory for Clustered<D> {
 
     async fn domains(&self) -> Result<Vec<String>, Error> {
         Ok(attempt!(self.nodes, |c| D::domains(c)))
+    }
+
+    async fn has_domain(&self, name: &str) -> Result<bool, Error> {
+        Ok(attempt!(self.nodes, |c| D::has_domain(c, name)))
     }
 
     async fn put_domain(&self, name: &str) -> Result<bool, Error> {

@@ -322,6 +322,9 @@ pub trait Directory: Send + Sync + 'static {
     /// The domains that were added, in order.
     fn domains(&self) -> impl Future<Output = Result<Vec<String>, Error>> + Send;
 
+    /// Whether a domain was added: a look at one row, however many there are.
+    fn has_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send;
+
     /// Adds a domain; true if it is new.
     fn put_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send;
 

@@ -244,6 +244,10 @@ impl Statements for MariaDbDialect {
         sqlx::query_scalar(DOMAINS).fetch_all(c).await
     }
 
+    async fn has_domain(c: &mut MySqlConnection, name: &str) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(HAS_DOMAIN).bind(name).fetch_one(c).await
+    }
+
     async fn set_domain(c: &mut MySqlConnection, name: &str, is_served: bool) -> Result<bool, sqlx::Error> {
         let statement = if is_served { PUT_DOMAIN } else { REMOVE_DOMAIN };
         Ok(sqlx::query(statement).bind(name).execute(c).await?.rows_affected() > 0)
@@ -374,6 +378,8 @@ const USERS: &str = "SELECT username, realm FROM subscriber \
     WHERE username > ? OR (username = ? AND realm > ?) ORDER BY username, realm LIMIT ?";
 
 const DOMAINS: &str = "SELECT name FROM domain ORDER BY name";
+
+const HAS_DOMAIN: &str = "SELECT EXISTS (SELECT 1 FROM domain WHERE name = ?)";
 
 const PUT_DOMAIN: &str = "INSERT IGNORE INTO domain (name) VALUES (?)";
 

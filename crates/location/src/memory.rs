@@ -210,6 +210,10 @@ impl Directory for Memory {
         ready(Ok(self.tables().domain.iter().cloned().collect()))
     }
 
+    fn has_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
+        ready(Ok(self.tables().domain.contains(name)))
+    }
+
     fn put_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
         ready(Ok(self.tables().domain.insert(name.to_owned())))
     }

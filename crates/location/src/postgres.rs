@@ -209,6 +209,10 @@ impl Statements for PostgresDialect {
         sqlx::query_scalar(DOMAINS).fetch_all(c).await
     }
 
+    async fn has_domain(c: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(HAS_DOMAIN).bind(name).fetch_one(c).await
+    }
+
     async fn set_domain(c: &mut PgConnection, name: &str, is_served: bool) -> Result<bool, sqlx::Error> {
         let statement = if is_served { PUT_DOMAIN } else { REMOVE_DOMAIN };
         Ok(sqlx::query(statement).bind(name).execute(c).await?.rows_affected() > 0)
@@ -315,6 +319,8 @@ const USERS: &str = "SELECT username, realm FROM subscriber WHERE (username, rea
     ORDER BY username, realm LIMIT $3";
 
 const DOMAINS: &str = "SELECT name FROM domain ORDER BY name";
+
+const HAS_DOMAIN: &str = "SELECT EXISTS (SELECT 1 FROM domain WHERE name = $1)";
 
 const PUT_DOMAIN: &str = "INSERT INTO domain (name) VALUES ($1) ON CONFLICT DO NOTHING";
 

@@ -210,6 +210,10 @@ impl Directory for Database {
         each!(self, store => store.domains().await)
     }
 
+    async fn has_domain(&self, name: &str) -> Result<bool, Error> {
+        each!(self, store => store.has_domain(name).await)
+    }
+
     async fn put_domain(&self, name: &str) -> Result<bool, Error> {
         each!(self, store => store.put_domain(name).await)
     }

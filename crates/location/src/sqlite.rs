@@ -214,6 +214,10 @@ impl Directory for Sqlite {
         Ok(sqlx::query_scalar(DOMAINS).fetch_all(&self.reader).await?)
     }
 
+    async fn has_domain(&self, name: &str) -> Result<bool, Error> {
+        Ok(sqlx::query_scalar(HAS_DOMAIN).bind(name).fetch_one(&self.reader).await?)
+    }
+
     async fn put_domain(&self, name: &str) -> Result<bool, Error> {
         Ok(sqlx::query(PUT_DOMAIN).bind(name).execute(&self.writer).await?.rows_affected() > 0)
     }
@@ -394,6 +398,8 @@ const USERS: &str = "SELECT username, realm FROM subscriber WHERE (username, rea
     ORDER BY username, realm LIMIT ?3";
 
 const DOMAINS: &str = "SELECT name FROM domain ORDER BY name";
+
+const HAS_DOMAIN: &str = "SELECT EXISTS (SELECT 1 FROM domain WHERE name = ?1)";
 
 const PUT_DOMAIN: &str = "INSERT INTO domain (name) VALUES (?1) ON CONFLICT DO NOTHING";
 

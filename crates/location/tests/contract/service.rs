@@ -109,6 +109,10 @@ impl Directory for Gated {
         self.memory.domains()
     }
 
+    fn has_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
+        self.memory.has_domain(name)
+    }
+
     fn put_domain(&self, name: &str) -> impl Future<Output = Result<bool, Error>> + Send {
         self.memory.put_domain(name)
     }

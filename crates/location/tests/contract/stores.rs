@@ -391,6 +391,10 @@ async fn a_domain_comes_and_goes_once(store: &impl Directory) {
         assert_eq!(store.put_domain(name).await.unwrap(), is_new, "{name}");
     }
     assert_eq!(store.domains().await.unwrap(), ["[2001:db8::1]", "a.example", "b.example"]);
+    for (name, is_there) in [("b.example", true), ("c.example", false), ("", false), ("[2001:db8::1]", true)]
+    {
+        assert_eq!(store.has_domain(name).await.unwrap(), is_there, "{name}");
+    }
     for was_there in [true, false] {
         assert_eq!(store.remove_domain("b.example").await.unwrap(), was_there);
     }
