@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Path;
 use axum::routing::{get, post, put};
-use location::Database;
+use location::{Database, Directory};
 use node::admin::{Problem, axum, guarded};
 use node::clock;
 use node::config::Secret;
@@ -18,8 +18,8 @@ use registrar::UnixTime;
 use serde::de::DeserializeOwned;
 use sip::Aor;
 
-use crate::domains::Served;
-use crate::feed::Feed;
+use crate::domains::{Served, foreign};
+use crate::feed::{self, Feed};
 use crate::inquiries::Inquiries;
 
 pub mod changes;
@@ -86,9 +86,18 @@ impl Api {
         Served::read(&self.domains, &*self.database).await.map_err(away)
     }
 
+    /// Whether one of them is that of this user.
+    async fn serves(&self, aor: &Aor) -> Result<(), Problem> {
+        let domain = aor.domain();
+        if self.domains.contains(domain) || self.database.has_domain(domain).await.map_err(away)? {
+            return Ok(());
+        }
+        Err(Problem::bad_request(foreign(domain)))
+    }
+
     /// When something is removed, if the change feed is to be told.
-    fn noted_at(&self) -> Option<UnixTime> {
-        self.feed.is_some().then(now)
+    async fn noted_at(&self) -> Result<Option<UnixTime>, Problem> {
+        feed::noted_at(self.feed.is_some(), &self.database).await.map_err(away)
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Counters {
     pub lost_notifies: u64,
     /// Bindings taken out because their time was over.
     pub expired: u64,
+    /// Changes of bindings that the store may have taken without a note for the change feed, which is off.
+    pub unnoted: u64,
     /// Branches whose edge has no link.
     pub no_edge: u64,
     /// Requests sent outside.

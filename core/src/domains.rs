@@ -15,7 +15,7 @@ use std::time::Duration;
 use location::{Database, Directory, Error};
 use node::admin::Condition;
 use node::shard::Inbox;
-use sip::{Aor, Host, Method, Request};
+use sip::{Aor, Host, Method, ParseError, Request, Uri};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::engine::{Core, Input};
@@ -78,11 +78,15 @@ impl Served {
         if self.has(aor.domain()) {
             return Ok(());
         }
-        Err(format!(
-            "{} is not a domain of this cluster: CORE_DOMAINS does not name it, and nobody has added it",
-            aor.domain()
-        ))
+        Err(foreign(aor.domain()))
     }
+}
+
+/// What to do about a domain that is not served.
+pub(crate) fn foreign(domain: &str) -> String {
+    format!(
+        "{domain} is not a domain of this cluster: CORE_DOMAINS does not name it, and nobody has added it"
+    )
 }
 
 impl Core {
@@ -102,9 +106,13 @@ impl Core {
             return false;
         }
         let is_inside = request.to_tag().is_some() && request.top_route().is_some();
-        let from = request.from().and_then(|from| from.parsed_uri());
-        let named = [request.request_uri(), from];
-        !is_inside && !named.iter().all(|uri| uri.as_ref().is_ok_and(|uri| self.settings.serves(uri)))
+        let serves = |uri: Result<Uri<'_>, ParseError>| uri.is_ok_and(|uri| self.settings.serves(&uri));
+        let is_known = serves(request.request_uri())
+            && serves(request.from().and_then(|from| from.parsed_uri()))
+            // §10.2: whom a third party registers stands in To alone.
+            && (request.method != Method::Register
+                || serves(request.to().and_then(|to| to.parsed_uri())));
+        !is_inside && !is_known
     }
 }
 

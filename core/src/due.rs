@@ -45,6 +45,7 @@ impl Core {
 
     /// Whoever was first tells.
     pub(crate) fn on_expire_answer(&mut self, saving: Saving, answer: &Answer) {
+        self.was_saved(saving.expired > 0, answer);
         if let Answer::Saved { .. } = answer {
             self.counters.expired += saving.expired;
             self.publish(&saving.aor, saving.news);

@@ -3,14 +3,14 @@
 //!
 //! The engine gives every save what it changes (`Core::changes`); [`location::feed`] says how positions are given. Every core
 //! does so once a second, also for a core that has died, and more often while somebody reads here. Where the feed is
-//! off, nothing is noted; whoever has read before may not go on as if nothing was missing, so a core that starts
-//! with the feed off interrupts it.
+//! off, nothing is noted; whoever has read before, or reads at a core where it is on, may not go on as if nothing was
+//! missing. So a core with the feed off interrupts it when it starts, and again whenever it has written changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use location::{ChangeFeed, Database, Error};
+use location::{Answer, ChangeFeed, Database, Error};
 use node::clock;
 use node::metrics::Registry;
 use node::shutdown::Shutdown;
@@ -22,7 +22,7 @@ use transaction::Ids;
 
 use crate::config::Config;
 use crate::engine::Core;
-use crate::metrics::FeedMeter;
+use crate::metrics::{FeedMeter, Meter};
 
 impl Core {
     /// What a save tells the change feed; nothing where it is off.
@@ -32,6 +32,26 @@ impl Core {
         }
         change::between(&before.bindings, &after.bindings, BindingEvent::Unregistered, now)
     }
+
+    /// The store has answered; if that was about other bindings, a feed that is off has missed something. A store that is
+    /// away may have done what it was asked.
+    pub(crate) fn was_saved(&mut self, is_change: bool, answer: &Answer) {
+        let was_perhaps_done = matches!(answer, Answer::Saved { .. } | Answer::Unavailable);
+        if is_change && was_perhaps_done && !self.settings.change_feed {
+            self.counters.unnoted += 1;
+        }
+    }
+}
+
+/// When something is removed beside the engine, if the change feed is to be told: where it is on, and where it may be on at
+/// other cores.
+///
+/// # Errors
+///
+/// When the database is down.
+pub(crate) async fn noted_at(is_on: bool, database: &Database) -> Result<Option<UnixTime>, Error> {
+    let is_noted = is_on || database.head().await? > 0;
+    Ok(is_noted.then(|| UnixTime(clock::unix_now().as_secs())))
 }
 
 /// How often positions are given while somebody reads; without a reader only every so many rounds.
@@ -44,6 +64,8 @@ const TRIM_EVERY: Duration = Duration::from_secs(5);
 const TRIM_ROWS: u32 = 500;
 /// How often a core tries whose database is away when it starts.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often a core with the feed off looks whether it has to interrupt it again.
+const INTERRUPT_EVERY: Duration = Duration::from_secs(3);
 /// Readers of one core; each may ask the database for every change.
 const SEATS: usize = 32;
 
@@ -71,16 +93,17 @@ pub(crate) enum State {
 pub(crate) fn start(
     config: &Config,
     database: &Arc<Database>,
+    meter: &Arc<Meter>,
     registry: &Registry,
     shutdown: &Shutdown,
 ) -> Option<Arc<Feed>> {
     let stop = shutdown.clone();
     if !config.change_feed {
-        let database = Arc::clone(database);
+        let (database, meter) = (Arc::clone(database), Arc::clone(meter));
         tokio::spawn(async move {
             tokio::select! {
-                () = interrupt(&database) => {}
-                () = stop.draining() => {}
+                () = keep_interrupted(&database, || meter.unnoted()) => {}
+                () = stop.stopped() => {}
             }
         });
         return None;
@@ -122,12 +145,13 @@ impl Feed {
         self.state.subscribe()
     }
 
-    /// The head only moves on, and the end is the end. A round that another core has overtaken may know less than the one before.
+    /// The end is the end. The head moves on, and back where the database does: it was restored, or a node that was behind
+    /// has been promoted.
     pub(crate) fn reached(&self, next: State) {
         self.state.send_if_modified(|state| {
             let is_news = match (*state, next) {
                 (State::Over, _) | (_, State::Starting) => false,
-                (State::Head(old), State::Head(new)) => old < new,
+                (State::Head(old), State::Head(new)) => old != new,
                 (State::Starting | State::Head(_), State::Head(_) | State::Over) => true,
             };
             if is_news {
@@ -143,7 +167,7 @@ impl Feed {
 
     async fn place(&self) {
         let mut round = rounds(ROUND);
-        let mut count = 0_u32;
+        let (mut count, mut is_failing) = (0_u32, false);
         loop {
             round.tick().await;
             count = count.wrapping_add(1);
@@ -152,8 +176,14 @@ impl Feed {
             if readers == 0 && !count.is_multiple_of(ROUNDS_WITHOUT_READERS) {
                 continue;
             }
-            if let Err(error) = self.place_all().await {
-                tracing::debug!(%error, "cannot give positions to changes");
+            match self.place_all().await {
+                Ok(()) => is_failing = false,
+                Err(error) => {
+                    self.meter.failures.inc();
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot give positions to changes, the change feed stands still");
+                    }
+                }
             }
         }
     }
@@ -212,32 +242,58 @@ impl Feed {
     }
 }
 
-/// Makes a feed that was on useless: what is in it goes, and nobody can go on from where he was.
-async fn interrupt(database: &Database) {
-    until_done(|| async {
-        if database.head().await? == 0 {
-            return Ok(());
+/// Interrupts the feed, and again after changes have been written here that are not in it: `unnoted` tells how many so far.
+async fn keep_interrupted(database: &Database, unnoted: impl Fn() -> u64) {
+    let mut round = rounds(INTERRUPT_EVERY);
+    let mut known = unnoted();
+    until_done(|| interrupt(database)).await;
+    let mut is_warned = false;
+    loop {
+        round.tick().await;
+        let count = unnoted();
+        if count == known {
+            continue;
         }
-        database.interrupt().await?;
-        let until = UnixTime(clock::unix_now().as_secs());
-        loop {
-            let placed = database.sequence(TRIM_ROWS).await?.count;
-            let trimmed = database.trim(until, TRIM_ROWS).await?;
-            if placed == 0 && trimmed == 0 {
-                return Ok(());
+        match interrupt(database).await {
+            Ok(found) => {
+                known = count;
+                if found > 0 && !std::mem::replace(&mut is_warned, true) {
+                    tracing::warn!(
+                        "CORE_CHANGE_FEED is off here and on at another core: nobody can follow the changes"
+                    );
+                }
             }
+            Err(error) => tracing::debug!(%error, "cannot interrupt the change feed"),
         }
-    })
-    .await;
+    }
+}
+
+/// Makes a feed that was on useless: what is in it goes, and nobody can go on from where he was. Gives how many changes were in
+/// it. Nothing happens where it was never on.
+async fn interrupt(database: &Database) -> Result<u64, Error> {
+    if database.head().await? == 0 {
+        return Ok(0);
+    }
+    database.interrupt().await?;
+    let until = UnixTime(clock::unix_now().as_secs());
+    let mut found = 0;
+    loop {
+        let placed = database.sequence(TRIM_ROWS).await?.count;
+        let trimmed = database.trim(until, TRIM_ROWS).await?;
+        found += trimmed;
+        if placed == 0 && trimmed == 0 {
+            return Ok(found);
+        }
+    }
 }
 
 /// Tries until the database is there, and its schema.
-async fn until_done<F: Future<Output = Result<(), Error>>>(mut what: impl FnMut() -> F) {
+async fn until_done<T, F: Future<Output = Result<T, Error>>>(mut what: impl FnMut() -> F) {
     let mut retry = tokio::time::interval(RETRY);
     loop {
         retry.tick().await;
         match what().await {
-            Ok(()) => return,
+            Ok(_) => return,
             Err(error) => tracing::debug!(%error, "the change feed waits for the database"),
         }
     }
@@ -253,4 +309,81 @@ fn rounds(every: Duration) -> Interval {
 
 fn number(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use location::{LocationStore, Save};
+    use registrar::change::between;
+    use sip::Aor;
+
+    use super::*;
+
+    async fn save(database: &Database, user: &str) {
+        let bindings = vec![crate::fixture::binding("sip:a@192.0.2.1", &[], UnixTime(1))];
+        let changes = between(&[], &bindings, BindingEvent::Unregistered, UnixTime(1));
+        let record = Record { bindings, ..Record::default() };
+        let aor = Aor::parse(&format!("{user}@example.com")).unwrap();
+        database.save(&[Save { aor, expected: 0, changes, record }]).await.unwrap();
+    }
+
+    async fn until(database: &Database, holds: impl Fn(u64) -> bool) -> u64 {
+        loop {
+            let head = database.head().await.unwrap();
+            if holds(head) {
+                return head;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_goes_on_over_what_was_written_with_the_feed_off() {
+        let database = Arc::new(Database::open("sqlite::memory:").await.unwrap());
+        database.begin().await.unwrap();
+        save(&database, "alice").await;
+        let before = database.sequence(10).await.unwrap().head;
+        let unnoted = Arc::new(AtomicU64::new(0));
+        let (kept, count) = (Arc::clone(&database), Arc::clone(&unnoted));
+        tokio::spawn(async move { keep_interrupted(&kept, || count.load(Ordering::Relaxed)).await });
+        let begun = until(&database, |head| head > before).await;
+        assert_eq!(database.changes(before, 10).await.unwrap(), None, "it is off here from now on");
+        assert_eq!(database.changes(begun, 10).await.unwrap(), Some(Vec::new()), "a reader at another core");
+        unnoted.store(1, Ordering::Relaxed);
+        let again = until(&database, |head| head > begun).await;
+        assert_eq!(database.changes(begun, 10).await.unwrap(), None, "he has missed something");
+        // What is noted elsewhere comes after the gap.
+        save(&database, "bob").await;
+        database.sequence(10).await.unwrap();
+        assert_eq!(database.changes(begun, 10).await.unwrap(), None);
+        assert_eq!(database.changes(again, 10).await.unwrap().map(|found| found.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_was_never_on_is_not_interrupted() {
+        let database = Database::open("sqlite::memory:").await.unwrap();
+        assert_eq!(interrupt(&database).await.unwrap(), 0);
+        assert_eq!(database.head().await.unwrap(), 0);
+        assert_eq!(noted_at(false, &database).await.unwrap(), None);
+        assert!(noted_at(true, &database).await.unwrap().is_some());
+        database.begin().await.unwrap();
+        assert!(noted_at(false, &database).await.unwrap().is_some(), "another core may have it on");
+    }
+
+    #[tokio::test]
+    async fn the_head_goes_where_the_database_goes() {
+        let database = Arc::new(Database::open("sqlite::memory:").await.unwrap());
+        let feed = Feed::new(database, &Registry::new("core"));
+        for (next, then) in [
+            (State::Head(7), State::Head(7)),
+            (State::Head(3), State::Head(3)),
+            (State::Over, State::Over),
+            (State::Head(9), State::Over),
+        ] {
+            feed.reached(next);
+            assert_eq!(*feed.state().borrow(), then);
+        }
+    }
 }

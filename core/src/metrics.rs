@@ -73,6 +73,11 @@ impl Meter {
         self.database_nodes_usable.set(count(nodes.iter().filter(is_usable).count()));
     }
 
+    /// Changes of bindings that no feed was told of.
+    pub(crate) fn unnoted(&self) -> u64 {
+        self.reports.sum(|report| report.unnoted)
+    }
+
     /// True when no shard has a request under way, as far as reported.
     pub(crate) fn is_idle(&self) -> bool {
         self.reports.all(|report| report.contexts == 0 && report.queries == 0)
@@ -84,6 +89,7 @@ impl Meter {
 pub(crate) struct FeedMeter {
     pub(crate) head: Gauge,
     pub(crate) placed: Counter,
+    pub(crate) failures: Counter,
     pub(crate) trimmed: Counter,
     pub(crate) readers: Gauge,
     pub(crate) lag: Gauges,
@@ -94,6 +100,8 @@ impl FeedMeter {
         Self {
             head: registry.gauge("feed_head", "Newest position of the change feed"),
             placed: registry.counter("feed_placed", "Changes given a position by this core"),
+            failures: registry
+                .counter("feed_failures", "Rounds in which this core could not give positions to changes"),
             trimmed: registry.counter("feed_trimmed", "Changes deleted by this core because of their age"),
             readers: registry.gauge("feed_readers", "Readers of the change feed at this core"),
             lag: registry.gauges("feed_lag", "Positions between a consumer of the change feed and its head"),

@@ -86,6 +86,7 @@ impl Core {
 
     /// The store has answered one of a REGISTER's questions.
     pub(crate) fn on_register_answer(&mut self, mut register: Box<Register>, answer: Answer, now: Instant) {
+        self.was_saved(register.saving.is_some(), &answer);
         match answer {
             Answer::Loaded { record, credentials, .. } => {
                 match self.prove_owner(&mut register, credentials.flatten().as_ref(), now) {

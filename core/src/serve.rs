@@ -14,6 +14,7 @@ use node::shard::{self, Inbox};
 use node::shutdown::Shutdown;
 use node::{clock, runtime};
 use proto::{Drain, Hello, frame::Kind};
+use tokio::time::timeout;
 use transaction::Timers;
 
 use crate::admin::{self, Api};
@@ -34,6 +35,9 @@ use crate::snapshot::Snapshots;
 const REPORT: Duration = Duration::from_secs(1);
 /// How often the engines hear the wall clock.
 const CLOCK: u32 = 30;
+
+/// How long the answers on the administration address may take when all else has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Runs a core until `shutdown` is over.
 ///
@@ -81,9 +85,9 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tokio::spawn(report(intake.inboxes.clone()));
     tracing::info!(core = config.name, admin = %admin.address(), "core is up");
 
-    let feed = feed::start(&config, &database, &registry, &shutdown);
+    let feed = feed::start(&config, &database, &meter, &registry, &shutdown);
     let (routes, stopped) = (api(&config, &database, inquiries, feed), shutdown.clone());
-    let administration = tokio::spawn(
+    let mut administration = tokio::spawn(
         admin.serve(readiness.clone(), registry, routes, async move { stopped.stopped().await }),
     );
     shutdown.drain_until(&readiness, || say_drain(&links, &shutdown), || meter.is_idle()).await;
@@ -93,7 +97,11 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     links.shutdown("the node stops", Duration::from_secs(1)).await;
     drop(store);
     database.close().await;
-    let _ = administration.await;
+    // Whoever takes nothing of his answer must not keep the process.
+    if timeout(LAST_ANSWERS, &mut administration).await.is_err() {
+        tracing::warn!("a client of the administration address takes nothing, its answer is left");
+        administration.abort();
+    }
     tracing::info!("core has ended");
     Ok(())
 }

@@ -29,11 +29,21 @@ fn status(
     from: &str,
     more: &str,
 ) -> Option<(u16, bool)> {
+    send(core, number, method, uri, from, if method == "REGISTER" { from } else { uri }, more)
+}
+
+/// As [`status`], with any To.
+fn send(
+    core: &mut Core,
+    number: u32,
+    method: &str,
+    uri: &str,
+    from: &str,
+    to: &str,
+    more: &str,
+) -> Option<(u16, bool)> {
     let now = node::clock::now();
-    let (to, contact) = match method {
-        "REGISTER" => (from, "Contact: <sip:a@192.0.2.4>\r\n"),
-        _ => (uri, ""),
-    };
+    let contact = if method == "REGISTER" { "Contact: <sip:a@192.0.2.4>\r\n" } else { "" };
     let to = if more.is_empty() { format!("<{to}>") } else { format!("<{to}>;tag=b") };
     let text = format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TLS edge-1;branch=z9hG4bK{number}\r\n{more}From: <{from}>;tag=a\r\n\
@@ -98,6 +108,8 @@ fn before_the_list_is_known_nothing_is_foreign() {
         Some((503, true)),
         "perhaps to be challenged"
     );
+    // RFC 3261 §10.2: a third party registers whom To names, and may be configured while that one is not.
+    assert_eq!(send(&mut core, 7, "REGISTER", here, alice, carol, ""), Some((503, true)));
     let route = "Route: <sip:token@edge-1;lr>\r\n";
     let inside = status(&mut core, 5, "BYE", "sip:carol@192.0.2.9", carol, route);
     assert_eq!(inside, None, "a dialog goes on");

@@ -5,9 +5,12 @@
 //! in the changes that follow, and perhaps in the snapshot, too. At least once, that is; versions tell what is older.
 //!
 //! A page is asked for when the one before it was taken, so a reader costs a few pages. One who takes nothing for
-//! `PATIENCE` is cut off.
+//! `PATIENCE` is cut off, and all are when the core ends. An answer that is cut off has no proper end, so
+//! nobody takes it for a complete one.
 
+use std::io;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -81,7 +84,7 @@ pub(super) async fn follow(
     let form = form(&headers);
     let (pages, queue) = mpsc::channel(QUEUE);
     let reader = Reader { feed: Arc::clone(feed), state, pages, form, is_following, _seat: seat };
-    tokio::spawn(async move { drop(reader.run(position, first).await) });
+    tokio::spawn(reader.run_until_over(position, first));
     let content = [(header::CONTENT_TYPE, form.content_type()), (header::CACHE_CONTROL, "no-store")];
     Ok((content, body(queue)).into_response())
 }
@@ -125,16 +128,36 @@ fn form(headers: &HeaderMap) -> Form {
     if accept.contains(Form::Events.content_type()) { Form::Events } else { Form::Lines }
 }
 
-fn body(mut queue: mpsc::Receiver<Bytes>) -> Body {
-    let pages = stream::poll_fn(move |context| queue.poll_recv(context));
-    Body::from_stream(futures_util::StreamExt::map(pages, Ok::<_, std::convert::Infallible>))
+/// What a reader is sent.
+enum Page {
+    /// Whole lines.
+    Lines(Bytes),
+    /// That was everything he has asked for.
+    End,
+}
+
+/// The pages as they come. Where they stop without an [`End`](Page::End) the body is broken off.
+fn body(mut queue: mpsc::Receiver<Page>) -> Body {
+    let mut is_over = false;
+    Body::from_stream(stream::poll_fn(move |context| {
+        if is_over {
+            return Poll::Ready(None);
+        }
+        let next = match ready!(queue.poll_recv(context)) {
+            Some(Page::Lines(lines)) => Some(Ok(lines)),
+            Some(Page::End) => None,
+            None => Some(Err(io::Error::other("a reader of the change feed is cut off"))),
+        };
+        is_over = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }))
 }
 
 /// The side of a connection that asks the database. It ends by itself: a reader that is gone, or takes nothing, is an `Err`.
 struct Reader {
     feed: Arc<Feed>,
     state: watch::Receiver<FeedState>,
-    pages: mpsc::Sender<Bytes>,
+    pages: mpsc::Sender<Page>,
     form: Form,
     is_following: bool,
     _seat: OwnedSemaphorePermit,
@@ -151,6 +174,15 @@ impl From<location::Error> for Ended {
 }
 
 impl Reader {
+    /// Wherever it is, it ends with the core.
+    async fn run_until_over(self, position: Option<u64>, first: Vec<Change>) {
+        let mut state = self.state.clone();
+        tokio::select! {
+            _ = self.run(position, first) => {}
+            _ = state.wait_for(|state| *state == FeedState::Over) => {}
+        }
+    }
+
     async fn run(mut self, position: Option<u64>, first: Vec<Change>) -> Result<(), Ended> {
         let mut at = match position {
             Some(position) => position,
@@ -164,10 +196,15 @@ impl Reader {
                 found = self.next(at).await?;
             }
             if !self.is_following {
-                return Ok(());
+                return self.give(Page::End).await;
             }
-            self.wait(at).await?;
+            self.wait(at, false).await?;
             found = self.next(at).await?;
+            while found.is_empty() {
+                // This core knows of a head that the database does not have: a node of it is behind, or was restored.
+                self.wait(at, true).await?;
+                found = self.next(at).await?;
+            }
         }
     }
 
@@ -200,17 +237,23 @@ impl Reader {
         Ok(position)
     }
 
-    /// Until there is more than this position, with a sign of life now and then.
-    async fn wait(&mut self, at: u64) -> Result<(), Ended> {
+    /// Until there is more than this position, with a sign of life now and then. What is known already counts for nothing
+    /// where it `was_nothing`.
+    async fn wait(&mut self, at: u64, was_nothing: bool) -> Result<(), Ended> {
         loop {
             let is_news = |state: &FeedState| match *state {
                 FeedState::Head(head) => head > at,
                 FeedState::Starting | FeedState::Over => true,
             };
-            let news = tokio::select! {
-                news = timeout(HEARTBEAT, self.state.wait_for(is_news)) => {
-                    news.map(|state| state.map(|state| *state))
+            let state = &mut self.state;
+            let news = async {
+                if was_nothing {
+                    state.changed().await?;
                 }
+                state.wait_for(is_news).await.map(|state| *state)
+            };
+            let news = tokio::select! {
+                news = timeout(HEARTBEAT, news) => news,
                 () = self.pages.closed() => return Err(Ended),
             };
             match news {
@@ -227,7 +270,11 @@ impl Reader {
         if page.is_empty() {
             return Ok(());
         }
-        match timeout(PATIENCE, self.pages.send(page.freeze())).await {
+        self.give(Page::Lines(page.freeze())).await
+    }
+
+    async fn give(&self, page: Page) -> Result<(), Ended> {
+        match timeout(PATIENCE, self.pages.send(page)).await {
             Ok(sent) => sent.map_err(|_| Ended),
             Err(_) => {
                 tracing::warn!("a reader of the change feed takes nothing and is cut off");
@@ -238,57 +285,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use location::Database;
-    use node::metrics::Registry;
-
-    use super::*;
-
-    /// A reader at a feed that stands still, and what it would send.
-    async fn reader() -> (Reader, mpsc::Receiver<Bytes>) {
-        let database = Arc::new(Database::open("sqlite::memory:").await.unwrap());
-        let feed = Arc::new(Feed::new(database, &Registry::new("core")));
-        let (pages, queue) = mpsc::channel(QUEUE);
-        let (state, seat) = (feed.state(), feed.seat().unwrap());
-        (Reader { feed, state, pages, form: Form::Lines, is_following: true, _seat: seat }, queue)
-    }
-
-    #[tokio::test]
-    async fn a_reader_who_takes_nothing_is_cut_off() {
-        let (reader, mut queue) = reader().await;
-        tokio::time::pause();
-        let page = || reader.send(|form, page| form.live(page, 1));
-        for _ in 0..QUEUE {
-            assert!(page().await.is_ok());
-        }
-        assert!(page().await.is_err(), "nothing is kept for him beyond that");
-        queue.recv().await.unwrap();
-        assert!(page().await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_reader_hears_that_nothing_happens_and_that_the_core_ends() {
-        let (mut reader, mut queue) = reader().await;
-        let feed = Arc::clone(&reader.feed);
-        feed.reached(FeedState::Head(7));
-        tokio::time::pause();
-        let waiting = tokio::spawn(async move { reader.wait(7).await.is_err() });
-        for _ in 0..3 {
-            assert_eq!(queue.recv().await.unwrap(), "{\"event\":\"heartbeat\",\"position\":7}\n");
-        }
-        feed.reached(FeedState::Over);
-        assert!(waiting.await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_reader_who_is_gone_leaves_his_seat() {
-        let (mut reader, queue) = reader().await;
-        let feed = Arc::clone(&reader.feed);
-        feed.reached(FeedState::Head(7));
-        assert_eq!(feed.readers(), 1);
-        let waiting = tokio::spawn(async move { reader.wait(7).await.is_err() });
-        drop(queue);
-        assert!(waiting.await.unwrap());
-        assert_eq!(feed.readers(), 0);
-    }
-}
+mod tests;

@@ -42,6 +42,6 @@ pub(super) async fn remove(
     let aor = address(path)?;
     let Query(Which { contact }) = which.map_err(|error| Problem::bad_request(error.body_text()))?;
     let contact = contact.as_deref().map(uri).transpose().map_err(Problem::bad_request)?;
-    api.database.remove(&aor, contact.as_ref(), api.noted_at()).await.map_err(away)?;
+    api.database.remove(&aor, contact.as_ref(), api.noted_at().await?).await.map_err(away)?;
     Ok(StatusCode::NO_CONTENT)
 }

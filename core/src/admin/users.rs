@@ -119,7 +119,7 @@ pub(super) async fn put(
     if subscriber.address.as_deref().is_some_and(|other| Aor::parse(other).ok().as_ref() != Some(&aor)) {
         return Err(Problem::bad_request("the address of the body is not that of the path"));
     }
-    api.served().await?.check(&aor).map_err(Problem::bad_request)?;
+    api.serves(&aor).await?;
     let (user, credentials) = subscriber.proof().credentials(&aor).map_err(Problem::bad_request)?;
     let found = api.database.credentials(std::slice::from_ref(&user)).await.map_err(away)?;
     api.database.put(&user, &credentials).await.map_err(away)?;

@@ -11,6 +11,7 @@ use sip::Aor;
 use super::{address, open, plain, shown, store};
 use crate::Config;
 use crate::contact::{Contact, uri};
+use crate::feed;
 
 /// What can be done with contacts.
 #[derive(Debug, clap::Subcommand)]
@@ -59,7 +60,8 @@ async fn list(aor: &Aor, json: bool, config: &Config) -> Result<String, Failure>
 async fn remove(aor: &Aor, contact: Option<&str>, config: &Config) -> Result<String, Failure> {
     let meant = contact.map(uri).transpose().map_err(Failure::Refused)?;
     let database = open(config).await?;
-    let noted_at = config.change_feed.then(|| UnixTime(clock::unix_now().as_secs()));
+    // Whatever this environment says, the cores may have the feed on.
+    let noted_at = feed::noted_at(config.change_feed, &database).await.map_err(store)?;
     let had_some = database.remove(aor, meant.as_ref(), noted_at).await.map_err(store)?;
     database.close().await;
     let aor = shown(aor);

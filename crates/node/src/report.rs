@@ -70,6 +70,11 @@ impl<C: Default + Clone> Reports<C> {
         }
     }
 
+    /// A figure of all shards together, as last reported.
+    pub fn sum(&self, read: impl Fn(&C) -> u64) -> u64 {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().map(read).sum()
+    }
+
     /// True when it holds for the last report of every shard.
     pub fn all(&self, holds: impl FnMut(&C) -> bool) -> bool {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().all(holds)
