@@ -289,10 +289,8 @@ impl Cluster {
     /// It could not be run.
     pub async fn command(&self, arguments: &[&str], input: &str) -> Result<Output, Problem> {
         let core = self.cores.first().ok_or_else(|| Problem::new("a cluster without cores has no store"))?;
-        let feed = core.setting("CORE_CHANGE_FEED");
         let mut child = Command::new(core.program())
             .args(arguments)
-            .env("CORE_CHANGE_FEED", if feed.is_empty() { "false" } else { feed })
             .env("CORE_DATABASE_URL", &self.database)
             .env("CORE_DOMAINS", DOMAIN)
             .env("CORE_ADMIN", core.admin.to_string())

@@ -9,6 +9,8 @@ use cluster_tests::cluster::{Binaries, Cluster, DOMAIN, Node, Plan, poll};
 use cluster_tests::database::Load;
 use cluster_tests::feed::{Admins, Follower};
 use cluster_tests::lab::phone::Phone;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 
 /// Longer than anything here should take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -55,7 +57,7 @@ async fn what_was_acknowledged_is_in_the_feed_whichever_core_dies() {
     }
 }
 
-/// A contact whose time is over, and one that an operator has removed.
+/// A contact whose time is over, and one that an operator has removed, whose own environment does not name the feed.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_end_of_a_contact_has_its_name() {
     let (cluster, admins) = cluster(&[
@@ -113,4 +115,45 @@ async fn a_feed_that_was_off_is_no_place_to_go_on_from() {
     cluster.start_all().await.unwrap();
     poll(LIMIT, async || status(&admins).await.filter(|status| *status == 410)).await.unwrap();
     assert!(admins.snapshot().await.is_some_and(|(_, position)| position > begun));
+}
+
+/// One core has another setting than the other. Whoever reads hears again and again that he has missed something.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_core_with_the_feed_off_writes_is_not_stepped_over() {
+    let (mut cluster, admins) = cluster(&[]).await;
+    let users = Load::users(12);
+    cluster.add_users(users.iter().map(|(user, password)| (user.as_str(), password.as_str()))).await.unwrap();
+    cluster.cores[1].stop(Duration::from_secs(10)).await.unwrap();
+    cluster.cores[1].set("CORE_CHANGE_FEED", "false");
+    cluster.start_all().await.unwrap();
+    let edges: Vec<_> = cluster.edges.iter().map(Node::sip).collect();
+    let on = Admins { cores: vec![admins.cores[0]], ..admins };
+    // The first time may be that of the start.
+    for _ in 0..2 {
+        let begun = poll(LIMIT, async || on.snapshot().await).await.unwrap().1;
+        let load = Load::start(&edges, &users).await.unwrap();
+        load.more(100, LIMIT).await.unwrap();
+        let path = format!("/v1/changes?after={begun}&follow=false");
+        let is_gone = async || on.page(&path).await.filter(|(status, _)| *status == 410);
+        poll(LIMIT, is_gone).await.unwrap();
+        load.finish().await.unwrap();
+    }
+    let log = cluster.cores[1].log();
+    assert!(log.contains("CORE_CHANGE_FEED is off here and on at another core"), "{log}");
+}
+
+/// Answers that nobody takes: more than the sockets hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_does_not_keep_a_core() {
+    let (mut cluster, admins) = cluster(&[]).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stuck = socket.connect(admins.cores[0]).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: core\r\n\r\n".repeat(1_000);
+    stuck.write_all(request.as_bytes()).await.unwrap();
+    let reader = Follower::start(admins.clone(), 1);
+    reader.begun(LIMIT).await.unwrap();
+    // The period of grace is longer.
+    cluster.cores[0].stop(Duration::from_secs(15)).await.unwrap();
+    drop(stuck);
 }

@@ -11,9 +11,9 @@ use core_registrar::{engine as core_engine, settings as core_settings};
 use edge_proxy::keeper::{self, Keeper};
 use edge_proxy::{engine as edge_engine, settings as edge_settings};
 use link::PeerId;
-use location::{Answer, Query};
+use location::{Answer, Query, Save};
 use node::Engine as _;
-use registrar::{Policy, UnixTime};
+use registrar::{Binding, Policy, UnixTime};
 use sip::Aor;
 use transaction::Timers;
 use transport::token::Keys;
@@ -112,7 +112,7 @@ impl Sim {
             nonce_lifetime: 300,
             algorithms: vec![sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5],
             service_route: node.service_route,
-            change_feed: false,
+            change_feed: true,
             challenged: if node.call_auth { Challenged::All } else { Challenged::NONE },
             policy: Policy { min_expires, ..Policy::default() },
             reg_watchers: [Aor::parse(&format!("app@{DOMAIN}")).expect("an address")].into(),
@@ -399,9 +399,19 @@ impl Sim {
                 }
                 Query::Load { .. } | Query::Lookup { .. } | Query::Credentials(_) => Vec::new(),
             };
+            let step = match &query {
+                Query::Save(save) => Some((self.store.record(&save.aor).bindings, save.clone())),
+                Query::Load { .. } | Query::Lookup { .. } | Query::Credentials(_) => None,
+            };
             let answer = self.store.answer(query);
-            if matches!(answer, Answer::Saved { .. }) {
+            if let (Answer::Saved { .. }, Some((before, save))) = (&answer, step) {
                 self.oracle.stored(bindings);
+                if !leads_to(before, &save) {
+                    self.fail(&format!(
+                        "core{}: a copy that follows the changes is another one: {save:?}",
+                        core + 1
+                    ));
+                }
             }
             if self.store_is_flaky && self.dice.chance(300) {
                 // Done or not, nobody says so.
@@ -457,4 +467,18 @@ pub(super) fn peer(node: usize) -> PeerId {
 
 pub(super) fn index(peer: PeerId) -> usize {
     usize::try_from(peer.0).expect("made from an index")
+}
+
+/// Whether whoever has a copy of a record, and is told the changes of a save, has what was saved.
+fn leads_to(mut copy: Vec<Binding>, save: &Save) -> bool {
+    for change in &save.changes {
+        copy.retain(|binding| binding.key() != change.binding.key());
+        if change.event.is_bound() {
+            copy.push(change.binding.clone());
+        }
+    }
+    let mut saved = save.record.bindings.clone();
+    copy.sort_by_key(Binding::key);
+    saved.sort_by_key(Binding::key);
+    copy == saved
 }
