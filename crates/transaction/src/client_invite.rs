@@ -153,6 +153,14 @@ impl<P: Peer> ClientInvite<P> {
         }
     }
 
+    /// Nobody waits for it: it is repeated no more, and an answer that comes all the same is cancelled. False when one has come.
+    pub(crate) fn give_up(&mut self) -> bool {
+        let State::Calling { retransmit, cancel, .. } = &mut self.state else { return false };
+        *retransmit = None;
+        cancel.get_or_insert(Cancel { reason: None });
+        true
+    }
+
     /// The CANCEL that has gone out, while it is not known to have had an effect.
     pub(crate) fn cancel_sent(&self) -> Option<Request> {
         match &self.state {

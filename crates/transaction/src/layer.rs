@@ -1,6 +1,7 @@
 //! The transaction layer: matches messages to machines (RFC 3261 §17.1.3, §17.2.3, §9.2), carries out the TU's orders
 //! and keeps the deadlines.
 
+mod given_up;
 mod known;
 
 use std::time::Instant;

@@ -241,3 +241,58 @@ fn a_cancel_of_nothing_is_the_tus() {
     stage.at(500).receive(cancel(), UDP);
     expect(&stage, &[(0, "request CANCEL"), (0, "> 481"), (500, "> 481")]);
 }
+
+/// A phone that nobody waits for may ring all the same: its 180 is the first moment at which §9.1 allows the CANCEL.
+#[test]
+fn an_invite_that_is_given_up_is_not_repeated_and_cancelled_when_it_rings() {
+    let mut stage = Stage::new();
+    let id = stage.request(invite(), UDP);
+    stage.at(700);
+    assert!(stage.layer.give_up(id));
+    stage.at(2300).receive(answer(&invite(), 180), UDP);
+    stage.at(2400).receive(answer(&cancel(), 200), UDP);
+    stage.at(2500).receive(answer(&invite(), 487), UDP);
+    expect(
+        &stage,
+        &[
+            (0, "> INVITE"),
+            (500, "> INVITE"),
+            (2300, "response 180"),
+            (2300, "> CANCEL"),
+            (2500, "> ACK"),
+            (2500, "response 487"),
+        ],
+    );
+    stage.at(100_000);
+    expect_empty(&stage);
+}
+
+#[test]
+fn an_invite_that_is_given_up_ends_by_timer_b_or_with_its_final() {
+    let mut stage = Stage::new();
+    let id = stage.request(invite(), UDP);
+    assert!(stage.layer.give_up(id));
+    stage.at(31_999);
+    expect(&stage, &[(0, "> INVITE")]);
+    stage.at(32_000);
+    expect(&stage, &[(0, "> INVITE"), (32_000, "timeout"), (32_000, "client ended")]);
+    expect_empty(&stage);
+
+    // §17.1.1.3: a refusal wants its ACK; a 2xx is the TU's.
+    for (status, expected) in [(486, Some((1_000, "> ACK"))), (200, None)] {
+        let mut stage = Stage::new();
+        let id = stage.request(invite(), TCP);
+        assert!(stage.layer.give_up(id));
+        stage.at(1_000).receive(answer(&invite(), status), TCP);
+        let told = format!("response {status}");
+        let mut all = vec![(0, "> INVITE")];
+        all.extend(expected);
+        all.push((1_000, told.as_str()));
+        all.extend(expected.map(|_| (1_000, "client ended")));
+        expect(&stage, &all);
+        assert!(!stage.layer.give_up(id), "it has had an answer");
+    }
+    let mut stage = Stage::new();
+    let id = stage.request(request(&Method::Options, "z9hG4bKo"), UDP);
+    assert!(!stage.layer.give_up(id), "there is nothing to cancel");
+}
