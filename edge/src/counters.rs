@@ -14,6 +14,8 @@ pub struct Counters {
     pub responses: [u64; 6],
     /// Responses that matched no transaction and were dropped (RFC 6026 §7.3).
     pub stray_responses: u64,
+    /// INVITEs that were answered after they had been given up: their phones were cancelled.
+    pub late_answers: u64,
     /// Requests refused because their source sent too many.
     pub limited: u64,
     /// ACKs without a way.

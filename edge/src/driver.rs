@@ -41,6 +41,8 @@ impl node::shard::Driver<Output> for Driver {
             Output::Egress(ask) => self.egress(ask),
             // A hint: with a full inbox the wheel notices later.
             Output::Silent(flow) => _ = self.keeper.try_send(keeper::Input::Silent(flow)),
+            // A hint: with a full inbox the next pong or REGISTER says it again.
+            Output::Heard(flow) => _ = self.keeper.try_send(keeper::Input::Heard(flow)),
             Output::NextHops(living) => self.next_hops(living),
             Output::Report(counters) => self.meter.reports.publish(self.shard, *counters),
         }

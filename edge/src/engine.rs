@@ -108,6 +108,8 @@ pub enum Output {
     Egress(egress::Ask),
     /// An INVITE has had no answer for a while: for the keeper of flows.
     Silent(Flow),
+    /// A phone that answered no pings has spoken: for the keeper of flows.
+    Heard(Flow),
     /// So many servers of next hops live.
     NextHops(usize),
     /// What was counted so far.
@@ -123,7 +125,7 @@ pub struct Edge {
     pub(crate) branches: HashMap<ClientId, (ServerId, BranchId), ahash::RandomState>,
     deadlines: Deadlines<ServerId>,
     pub(crate) cores: BTreeMap<PeerId, Core>,
-    streams: HashSet<Flow, ahash::RandomState>,
+    pub(crate) streams: HashSet<Flow, ahash::RandomState>,
     pub(crate) exits: Exits,
     pub(crate) next_hops: NextHops,
     pub(crate) rates: Rates,
@@ -206,6 +208,7 @@ impl Edge {
             Event::TransportError { id } => self.on_transport_error(id, now),
             Event::ClientEnded { id } => {
                 self.branches.remove(&id);
+                self.silence.forget(id);
             }
             Event::ServerEnded { .. } => {}
         }
@@ -276,15 +279,6 @@ impl Edge {
             record_route::insert(request, access::record_route(request, &flow, &self.settings));
         }
         Ok(Next::Hop(Hop::Ua(flow)))
-    }
-
-    /// There is life on a flow.
-    pub(crate) fn heard(&mut self, flow: Flow) {
-        if flow.protocol.is_reliable() {
-            // What arrives proves that the stream is open, even if its opening went unheard.
-            self.streams.insert(flow);
-        }
-        self.next_hops.find(&flow);
     }
 
     /// True when something can be sent on the flow of a token.
@@ -420,7 +414,7 @@ impl Edge {
 
     fn on_response(&mut self, client: ClientId, response: Response, now: Instant) {
         let Some(&(id, branch)) = self.branches.get(&client) else {
-            return self.on_next_hop_answer(client, response.status, now);
+            return self.on_late_answer(client, response.status, now);
         };
         self.on_heard(id, branch, &response, now);
         self.step(id, now, |context, now, out| context.response.on_response(branch, response, now, out));
@@ -450,7 +444,7 @@ impl node::Engine for Edge {
                 self.layer.transport_error(Hop::Ua(flow), now);
             }
             Input::FlowSilent(flow) => self.on_flow_silent(flow, now),
-            Input::FlowBack(flow) => self.next_hops.find(&flow),
+            Input::FlowBack(flow) => _ = self.next_hops.find(&flow),
             Input::Begin => self.begin(now),
             Input::CoreUp { core, name, weight } => {
                 self.cores.insert(core, Core { name: link::choose::hash(name.as_bytes()), weight });

@@ -4,7 +4,7 @@
 //!           answered                 n in a row unanswered
 //! Unknown ────────────► Answers ◄──────────────────────────► Lost      the core hears of it when a flow is lost, and when it is back
 //!    ▲                                   answered             │
-//!    └──────────────────────────── REGISTER ──────────────────┘
+//!    └──────────── REGISTER; with next hops, any message ─────┘
 //! ```
 //!
 //! A phone that never answers OPTIONS stays Unknown for ever: its silence says nothing, and it is pinged like any other.
@@ -39,6 +39,13 @@ impl Keeper {
             entry.health = Health::Answers;
         }
         self.is_heard(ping.flow, now);
+    }
+
+    /// A message has come on a lost flow. Another one says nothing new.
+    pub(crate) fn on_heard(&mut self, flow: &Flow, now: Instant) {
+        if let Some(number) = self.registered.number(flow) {
+            self.is_used(number, now);
+        }
     }
 
     /// RFC 5626 §4.2: the UA itself has used the flow.

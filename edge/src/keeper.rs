@@ -40,6 +40,8 @@ pub enum Input {
     FlowDown(Flow),
     /// An INVITE on a flow has had no answer for a while.
     Silent(Flow),
+    /// The phone of a lost flow has spoken.
+    Heard(Flow),
     /// A ping was answered.
     Answered {
         /// On which flow.
@@ -242,6 +244,7 @@ impl node::Engine for Keeper {
             Input::Registered(registration) => self.on_registered(&registration, now),
             Input::FlowDown(flow) => self.on_flow_down(&flow, now),
             Input::Silent(flow) => self.on_silent(&flow, now),
+            Input::Heard(flow) => self.on_heard(&flow, now),
             Input::Answered { flow, ping } => self.on_answered(&flow, ping, now),
             Input::CoreUp(core) => self.on_core_up(core, now),
             Input::CoreDown(core) => self.on_core_down(core, now),

@@ -63,6 +63,7 @@ fn reports(registry: &Registry, shards: usize) -> Reports<Counters> {
         registry,
         [
             ("stray_responses", "Responses that matched no transaction", |c| c.stray_responses),
+            ("late_answers", "INVITEs answered after they were given up", |c| c.late_answers),
             ("limited", "Requests refused because their source sent too many", |c| c.limited),
             ("dropped_acks", "ACKs without a way", |c| c.dropped_acks),
             ("egress", "Requests sent outside", |c| c.egress),

@@ -5,10 +5,11 @@
 //!                                    any answer to any of them: it lives, and the INVITE has its Timer B
 //! ```
 //!
-//! There are as many as make a flow lost on the wheel, ten a second at most. All of them together take four times as long as the slowest ping of late, and
-//! at least [`SHORTEST`]: who calls a phone behind a gateway that has restarted hears of it within a second, and a phone on a
-//! link of 800 ms has more than three seconds. The wheel finds a phone as a call does, with its radio asleep, so its
-//! pings say how long that takes. RFC 5626 §4.4.2 leaves the interval to whoever pings.
+//! There are as many as make a flow lost on the wheel, ten a second at most. All of them together take four times as long as
+//! the slowest ping of late, and at least [`SHORTEST`]: who calls a phone behind a gateway that has restarted hears of it within
+//! a second, and a phone on a link of 800 ms has more than three seconds. The wheel finds a phone as a call does, with its radio
+//! asleep, so its pings say how long that takes; where they are four octets nothing does, and the phone has two seconds. RFC 5626
+//! §4.4.2 leaves the interval to whoever pings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ use crate::registered::Health;
 /// What a phone has at least after the first of them. With [`crate::silence::PATIENCE`] it is less than a second, and the INVITE has been
 /// repeated once (RFC 3261 §17.1.1.2).
 pub(crate) const SHORTEST: Duration = Duration::from_millis(600);
+/// The same where pings are four octets: how long an answer takes was measured once, just after a REGISTER, with the radio awake. An LTE
+/// phone that sleeps is paged every 1.28 or 2.56 s.
+const SHORTEST_UNMEASURED: Duration = Duration::from_secs(2);
 /// What it has at most.
 const LONGEST: Duration = Duration::from_secs(4);
 /// What lies between two of them at least, however many are to be lost.
@@ -75,8 +79,9 @@ impl Probes {
 }
 
 /// How long all of them take together.
-fn span(slowest: Duration) -> Duration {
-    (slowest * TIMES).clamp(SHORTEST, LONGEST)
+fn span(slowest: Duration, mode: NatPing) -> Duration {
+    let shortest = if mode == NatPing::Options { SHORTEST } else { SHORTEST_UNMEASURED };
+    (slowest * TIMES).clamp(shortest, LONGEST)
 }
 
 impl Keeper {
@@ -92,7 +97,7 @@ impl Keeper {
         let Some(entry) = self.registered.get(number).filter(|entry| entry.health == Health::Answers) else {
             return;
         };
-        let gap = (span(entry.slowest()) / u32::from(most)).max(SHORTEST_GAP);
+        let gap = (span(entry.slowest(), self.pings.mode) / u32::from(most)).max(SHORTEST_GAP);
         self.ask_phone(number, now);
         self.probes.put(number, Probe { next: now + gap, gap, left: most - 1 });
     }

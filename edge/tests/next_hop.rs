@@ -51,6 +51,10 @@ struct Stage {
     up: Vec<(Flow, Request)>,
     down: Vec<(Flow, Message)>,
     living: usize,
+    /// Servers that were asked by OPTIONS.
+    pings: Vec<SocketAddr>,
+    /// Lost flows that are found again.
+    heard: Vec<Flow>,
     connections: u64,
 }
 
@@ -114,8 +118,10 @@ impl Stage {
         let (up, down) = (Vec::new(), Vec::new());
         let now = node::clock::now();
         let names = BTreeMap::from([("two.example.net", vec![one(), two()])]);
-        let registered = Vec::new();
-        let mut stage = Self { edge, now, servers, names, registered, up, down, living: 0, connections: 100 };
+        let (registered, pings, heard) = (Vec::new(), Vec::new(), Vec::new());
+        let (living, connections) = (0, 100);
+        let mut stage =
+            Self { edge, now, servers, names, registered, up, down, living, pings, heard, connections };
         stage.give(Input::Begin);
         stage.give(Input::FlowUp(alice()));
         stage
@@ -134,6 +140,7 @@ impl Stage {
                 Output::Egress(ask) => self.asked(ask),
                 Output::NextHops(living) => self.living = living,
                 Output::Registered(registration) => self.registered.push(*registration),
+                Output::Heard(flow) => self.heard.push(flow),
                 other => assert!(!matches!(other, Output::ToCore { .. }), "there are no cores"),
             }
         }
@@ -183,6 +190,7 @@ impl Stage {
         };
         let Message::Request(request) = message else { return self.down.push((flow, message)) };
         let is_ping = request.method == Method::Options && matches!(request.max_forwards(), Ok(Some(0)));
+        self.pings.extend(is_ping.then_some(flow.remote));
         match server {
             Server::Silent | Server::Closed => {}
             Server::Busy => self.answer(flow, &request, 503),
@@ -541,6 +549,7 @@ fn a_flow_that_is_gone_is_430() {
     stage.asks(bob(), "MESSAGE", "sip:x@example.com", "m", "");
     call(&mut stage);
     assert_eq!(stage.next_down().0, bob(), "who speaks is there");
+    assert_eq!(stage.heard, [bob()], "the other shards hear of it, once");
 }
 
 /// RFC 3263 §4.3: a 503, a failed transport, silence. Every attempt has a branch of its own.
@@ -571,6 +580,33 @@ fn another_server_takes_what_one_does_not() {
             stage.settle();
             assert_eq!(stage.statuses(alice()), [200], "{fault:?}");
         }
+    }
+}
+
+/// Every refusal makes its server suspect: it is asked twice a second, and not once for each.
+#[test]
+fn a_server_that_refuses_everything_is_not_asked_all_the_time() {
+    let mut stage = Stage::new();
+    stage.wait(7 * SECOND);
+    let before = stage.pings.len();
+    let mut refused = 0;
+    for number in 0..40 {
+        let branch = format!("z9hG4bKua{number}");
+        stage.says(alice(), &request("INVITE", "sip:bob@example.com", "c", &branch, "", ""));
+        while let Some((flow, invite)) = stage.up.pop() {
+            if invite.method == Method::Ack {
+                continue;
+            }
+            refused += 1;
+            stage.answer(flow, &invite, 503);
+            stage.settle();
+        }
+        stage.wait(SECOND / 20);
+    }
+    assert_eq!((refused, stage.living), (80, 2), "each of them refuses every call, and answers OPTIONS well");
+    let asked = |server| stage.pings[before..].iter().filter(|to| **to == server).count();
+    for server in [one(), two()] {
+        assert!((3..=5).contains(&asked(server)), "{} in two seconds", asked(server));
     }
 }
 

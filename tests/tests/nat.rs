@@ -97,7 +97,9 @@ fn a_gateway_that_restarts() {
     nat::run(async || {
         let network = Network::up()?;
         let exchange = Exchange::start(&network, ["options", "udp"]).await?;
-        for (number, ping) in [(1, "`OPTIONS`"), (2, "four octets")] {
+        let most = Duration::from_secs(1);
+        // Four octets say nothing of how long an answer takes.
+        for (number, ping, most) in [(1, "`OPTIONS`", most), (2, "four octets", most * 5 / 2)] {
             let user = format!("phone{number}-0");
             let at = (Wire::Udp, Network::edge(number), 5060);
             let phone = Phone::open(&network, &format!("sym{number}"), &user, at)?;
@@ -118,7 +120,7 @@ fn a_gateway_that_restarts() {
             say(&format!(
                 "gateway restarted, pings with {ping}: 480 after {first:?}, the second call {second:?}"
             ));
-            assert!(first < Duration::from_secs(1), "{first:?}");
+            assert!(first < most, "{first:?}");
             assert!(second < Duration::from_millis(500), "{second:?}");
 
             phone.register().await?;

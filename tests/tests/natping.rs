@@ -154,6 +154,43 @@ fn a_phone_on_a_slow_link_is_waited_for() {
     sim.net.heal(bob, EP2);
 }
 
+/// A phone that was quick so far and sleeps deeper than the edge waits: it must not ring when the caller has had his answer.
+#[test]
+fn a_phone_that_wakes_too_late_is_cancelled_as_soon_as_it_rings() {
+    let mut sim = Sim::pinging(15);
+    let (alice, bob) = (sim.phone("alice", EP1), sim.phone("bob", EP2));
+    sim.register(alice);
+    sim.register(bob);
+    sim.run(2 * INTERVAL);
+    sim.order(bob, |bob| bob.answer = Answer::never());
+    // 1.5 s there and back.
+    sim.net.weather.delay = (750 * MS, 750 * MS);
+    let call = sim.call(alice, "bob");
+    let sent =
+        |sim: &Sim, method: &str| sim.count(method, |from| from == Node::Edge(EP2), |to| to == Node::Ua(bob));
+    assert!(sim.run_until(3 * SECOND, |sim| sent(sim, "INVITE") == 1));
+    let start = sim.now();
+    // 200 ms of silence and three pings, 600 ms together: the INVITE has been repeated once by then.
+    assert!(sim.run_until(3 * SECOND, |sim| sim.kept(EP2).lost == 1));
+    assert_eq!(sim.now() - start, 800 * MS);
+    assert_eq!((sent(&sim, "INVITE"), sent(&sim, "CANCEL")), (2, 0), "RFC 3261 §9.1: nothing to cancel yet");
+    assert!(sim.run_until(3 * SECOND, |sim| sent(sim, "CANCEL") == 1));
+    assert_eq!(sim.now() - start, 1_500 * MS, "at the first provisional response");
+    assert_eq!(sim.final_of(call, 3 * SECOND), Some(480));
+    assert!(sim.run_until(3 * SECOND, |sim| !sim.ua(bob).requests("CANCEL").is_empty()));
+    assert!(!sim.ua(bob).is_ringing());
+    assert_eq!(sim.ua(bob).transactions("INVITE").len(), 1);
+    assert_eq!(rung(&sim, bob), [0, 2], "it is repeated no more");
+    // It has answered the pings by now, late as they were: its next call is waited for.
+    assert_eq!((sim.kept(EP2).lost, sim.kept(EP2).returned), (1, 1));
+    sim.run(5 * SECOND);
+    sim.order(bob, |bob| bob.answer = Answer::after_ms(0));
+    let call = sim.call(alice, "bob");
+    assert_eq!(sim.final_of(call, 12 * SECOND), Some(200));
+    assert_eq!(sim.kept(EP2).lost, 1);
+    assert_eq!(sim.hang_up(call), Some(200));
+}
+
 /// The other flow of the phone rings as soon as the first one is known to be dead.
 #[test]
 fn a_call_that_nobody_hears_goes_to_the_next_flow() {

@@ -473,12 +473,18 @@ fn the_pings_of_an_unanswered_invite_are_ten_a_second_at_most() {
 /// Between two turns of the wheel: asked at once and quickly, lost after three, and those who wait are told.
 #[test]
 fn an_unanswered_invite_makes_the_pings_quick() {
-    for mode in [NatPing::Options, NatPing::Udp] {
+    // Four octets measure nothing: a phone that sleeps has time to wake up.
+    for (mode, expected) in [(NatPing::Options, 600 * MS), (NatPing::Udp, 2_000 * MS)] {
         let (mut bench, asked) = Bench::unanswered_invite(mode, 20 * MS);
         assert_eq!(pings(&asked).len(), 1);
         assert!(bench.handle(Input::Silent(udp(1))).is_empty(), "a second INVITE asks nothing more");
         let (more, after) = bench.given_up(INTERVAL / 2);
-        assert_eq!((more, after), (2, Some(600 * MS)), "a caller has waited 200 ms before");
+        let after = after.expect("in the end");
+        assert_eq!(more, 2);
+        assert!(
+            after <= expected && after > expected - 3 * MS,
+            "a caller has waited 200 ms before: {after:?}"
+        );
         assert_eq!(bench.keeper.counters().lost, 1);
         assert_eq!(bench.keeper.counters().unanswered, 3);
         let next = pings(&bench.run(INTERVAL));

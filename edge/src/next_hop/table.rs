@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use link::PeerId;
 use link::choose::{self, Candidate};
@@ -15,6 +15,9 @@ use transport::resolve::Target;
 use transport::{Flow, Protocol};
 
 use super::NextHop;
+
+/// The least time between two questions to a server.
+const GAP: Duration = Duration::from_millis(500);
 
 /// All next hops of an edge, as one shard knows them.
 #[derive(Debug, Default)]
@@ -51,6 +54,8 @@ pub(super) struct Server {
     pub(super) flow: Option<Flow>,
     /// The OPTIONS that waits for an answer.
     pub(super) ping: Option<ClientId>,
+    /// When it was asked last.
+    pub(super) asked: Option<Instant>,
     /// When it is asked, or given up if a ping waits; `None` while it is being reached.
     pub(super) due: Option<Instant>,
 }
@@ -165,11 +170,14 @@ impl NextHops {
         }
     }
 
-    /// A request to that server has failed: it is asked soon.
+    /// A request to that server has failed: it is asked soon. One that refuses all that it gets is not asked for each of them.
     pub(crate) fn suspect(&mut self, target: &Target, now: Instant) {
         for server in self.servers_mut().filter(|server| server.target == *target) {
-            if server.ping.is_none() && server.due.is_some() {
-                server.due = Some(now);
+            if server.ping.is_none()
+                && let Some(due) = server.due
+            {
+                let soonest = server.asked.map_or(now, |asked| now.max(asked + GAP));
+                server.due = Some(due.min(soonest));
             }
         }
     }
@@ -181,11 +189,9 @@ impl NextHops {
         }
     }
 
-    /// There is life on a flow.
-    pub(crate) fn find(&mut self, flow: &Flow) {
-        if !self.lost.is_empty() {
-            self.lost.remove(flow);
-        }
+    /// There is life on a flow; true if that is news.
+    pub(crate) fn find(&mut self, flow: &Flow) -> bool {
+        !self.lost.is_empty() && self.lost.remove(flow)
     }
 
     pub(crate) fn is_lost(&self, flow: &Flow) -> bool {
@@ -217,6 +223,6 @@ fn is_named(target: &Target, uri: &Uri<'_>) -> bool {
 
 impl Server {
     pub(super) fn new(target: Target, now: Instant) -> Self {
-        Self { target, is_alive: false, flow: None, ping: None, due: Some(now) }
+        Self { target, is_alive: false, flow: None, ping: None, asked: None, due: Some(now) }
     }
 }

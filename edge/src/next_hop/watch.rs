@@ -154,6 +154,7 @@ impl Edge {
         match (options, flow) {
             (Some(options), Some(flow)) => {
                 server.ping = Some(self.layer.request(options, Hop::Ua(flow), now));
+                server.asked = Some(now);
                 server.due = Some(now + PATIENCE);
             }
             _ => {

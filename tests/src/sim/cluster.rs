@@ -321,6 +321,7 @@ impl Sim {
                 }
                 edge_engine::Output::Egress(ask) => self.edge_asks(edge, ask),
                 edge_engine::Output::Silent(flow) => self.tell_keeper(edge, keeper::Input::Silent(flow)),
+                edge_engine::Output::Heard(flow) => self.tell_keeper(edge, keeper::Input::Heard(flow)),
                 edge_engine::Output::NextHops(_) | edge_engine::Output::Report(_) => {}
             }
         }
