@@ -4,7 +4,7 @@ use bytes::Bytes;
 use link::PeerId;
 use registrar::gruu::Gruu;
 use registrar::subscribe;
-use sip::{Aor, Method, Name, Reject, Request, Response, StatusCode, Uri};
+use sip::{Aor, Method, Name, NameAddr, Reject, Request, Response, StatusCode, Uri};
 
 use crate::callee::{Callee, Who};
 use crate::edges::{Edges, Way};
@@ -94,10 +94,19 @@ fn watched(request: &Request, uri: &Uri<'_>, edges: &Edges, settings: &Settings)
         return None;
     }
     let leads_on = || matches!(edges.past_the_dead(request, |_| false).0, Way::Edge(_) | Way::Foreign);
-    if request.to_tag().is_some() && leads_on() {
+    if request.to_tag().is_some() && leads_on() && !is_from_elsewhere(request, edges) {
         return None;
     }
     Aor::of(uri).ok()
+}
+
+/// The Route of a dialog that ends here has the subscriber's own entry and no other. When he has another flow by now, his edge
+/// takes the request for an incoming one (RFC 5626 §5.3.1) and gives that entry back, marked as such.
+fn is_from_elsewhere(request: &Request, edges: &Edges) -> bool {
+    let mut entries = request.headers.values(Name::Route);
+    let (Some(only), None) = (entries.next(), entries.next()) else { return false };
+    let uri = NameAddr::parse(only).and_then(|addr| addr.parsed_uri());
+    uri.is_ok_and(|uri| uri.params.has("incoming") && matches!(edges.by_host(uri.host_port()), Way::Edge(_)))
 }
 
 /// A request inside a dialog: by the GRUU that its remote target is (RFC 5627 §6.1), by its Route, or by whose contact

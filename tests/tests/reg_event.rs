@@ -238,6 +238,31 @@ fn a_subscriber_that_has_moved_is_told_there() {
     assert_eq!(version(last(&sim, alice)), 2);
 }
 
+/// RFC 5626 §5.3 takes the refresh for a request to the flow of the token, which is his own of before.
+#[test]
+fn a_subscriber_whose_flow_has_changed_goes_on() {
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let mut sim = Sim::new(25);
+        let alice = sim.phone_with("alice", EP1, protocol, |_| {});
+        assert_eq!(sim.register_as(alice, Register::on(0)).status, Some(200));
+        subscribe(&mut sim, alice, Subscribe::to(aor("alice")));
+        assert_eq!(of(&sim, alice, 0).status, Some(200));
+        sim.run(6 * SECOND);
+        sim.rebind(alice, 0);
+        // RFC 5626 §4.4: on a new flow a UA registers first.
+        assert_eq!(sim.register_as(alice, Register::on(0)).status, Some(200));
+        sim.run(6 * SECOND);
+        resubscribe(&mut sim, alice, 0, Some(600));
+        assert_eq!(of(&sim, alice, 0).status, Some(200), "{protocol}");
+        assert_eq!(record(&sim, "alice").watchers[0].remote_cseq, 2, "it is refreshed");
+        assert!(sim.ua(alice).requests("SUBSCRIBE").is_empty(), "it is for the notifier");
+        if protocol.is_reliable() {
+            let told = last(&sim, alice);
+            assert_eq!((attribute(&told.body, "state"), told.state.as_str()), ("full", "active;expires=600"));
+        }
+    }
+}
+
 #[test]
 fn a_subscriber_that_has_lost_its_flow_is_told_by_the_other() {
     let mut sim = Sim::new(10);

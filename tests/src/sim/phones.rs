@@ -139,6 +139,17 @@ impl Sim {
         self.flow_opens(edge, flow);
     }
 
+    /// The NAT in front of a phone gives it another port; its line goes on through that, a stream as a new one.
+    pub fn rebind(&mut self, phone: usize, line: usize) {
+        if self.phones.get(phone).and_then(|phone| phone.lines.get(line)).is_some_and(|it| it.is_open) {
+            self.close_line(phone, line);
+        }
+        if let Some(phone) = self.phones.get_mut(phone) {
+            phone.public.set_port(phone.public.port() + 1_000);
+        }
+        self.reconnect(phone, line);
+    }
+
     /// As [`Self::reconnect`], if the line is a stream that has ended.
     pub fn reconnect_if_closed(&mut self, phone: usize, line: usize) {
         if self.phones.get(phone).and_then(|phone| phone.lines.get(line)).is_some_and(|line| !line.is_open) {
