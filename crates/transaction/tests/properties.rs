@@ -23,6 +23,7 @@ enum Step {
     Answer { nth: usize, status: u16, of_cancel: bool },
     Cancel { nth: usize },
     Abandon { nth: usize },
+    GiveUp { nth: usize },
     Fail(Hop),
 }
 
@@ -95,10 +96,17 @@ impl Play {
                     self.abandoned.insert(id);
                 }
             }
+            Step::GiveUp { nth } if !self.clients.is_empty() => {
+                self.stage.layer.give_up(self.clients[nth % self.clients.len()].0);
+            }
             Step::Fail(hop) => {
                 self.stage.transport_error(hop);
             }
-            Step::Respond { .. } | Step::Answer { .. } | Step::Cancel { .. } | Step::Abandon { .. } => {}
+            Step::Respond { .. }
+            | Step::Answer { .. }
+            | Step::Cancel { .. }
+            | Step::Abandon { .. }
+            | Step::GiveUp { .. } => {}
         }
     }
 
@@ -138,6 +146,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(nth, status, of_cancel)| Step::Answer { nth, status, of_cancel }),
         1 => any::<usize>().prop_map(|nth| Step::Cancel { nth }),
         1 => any::<usize>().prop_map(|nth| Step::Abandon { nth }),
+        1 => any::<usize>().prop_map(|nth| Step::GiveUp { nth }),
         1 => hop().prop_map(Step::Fail),
     ]
 }
@@ -231,7 +240,7 @@ proptest! {
                     play.stage.receive(request.clone(), on).receive(request, on);
                 }
                 Step::Wait(_) | Step::Respond { .. } => play.step(step, &mut now),
-                Step::Launch { .. } | Step::Answer { .. } | Step::Cancel { .. } | Step::Abandon { .. } | Step::Fail(_) => {}
+                Step::Launch { .. } | Step::Answer { .. } | Step::Cancel { .. } | Step::Abandon { .. } | Step::GiveUp { .. } | Step::Fail(_) => {}
             }
         }
         prop_assert_eq!(play.stage.servers.len(), branch);

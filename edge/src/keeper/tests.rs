@@ -275,6 +275,21 @@ fn a_phone_that_stops_answering_and_registers_is_not_lost_again() {
     assert_eq!(bench.keeper.counters().lost, 2);
 }
 
+/// Where there are next hops, it is enough that it says something: every shard hears of it.
+#[test]
+fn a_lost_phone_that_speaks_is_back() {
+    let mut bench = Bench::new(NatPing::Options);
+    bench.register(udp(1), "alice", 3600);
+    let is_back = |output: &Output| matches!(output, Output::Back(flow) if *flow == udp(1));
+    bench.ping(true);
+    assert!(!bench.handle(Input::Heard(udp(1))).iter().any(is_back), "it was not lost");
+    (0..4).for_each(|_| _ = bench.ping(false));
+    assert_eq!(bench.keeper.counters().lost, 1);
+    assert!(bench.handle(Input::Heard(udp(2))).is_empty(), "nobody's");
+    assert_eq!(bench.handle(Input::Heard(udp(1))).iter().filter(|output| is_back(output)).count(), 1);
+    assert_eq!(bench.keeper.counters().returned, 1);
+}
+
 #[test]
 fn a_forged_answer_counts_for_nothing() {
     let mut bench = Bench::new(NatPing::Options);
