@@ -113,6 +113,8 @@ pub(crate) struct Leaving {
     /// Targets that were not tried, the next first.
     ways: VecDeque<Target>,
     attempt: Option<Attempt>,
+    /// None of the targets is known to live: the last one, too, is given up when it is silent.
+    pub(crate) in_doubt: bool,
 }
 
 /// The target that is being tried.
@@ -152,7 +154,11 @@ impl Exits {
 
 impl Leaving {
     pub(crate) fn new(exit: Exit, ways: VecDeque<Target>) -> Self {
-        Self { exit, ways, attempt: None }
+        Self { exit, ways, attempt: None, in_doubt: false }
+    }
+
+    pub(crate) fn in_doubt(exit: Exit, ways: VecDeque<Target>) -> Self {
+        Self { in_doubt: true, ..Self::new(exit, ways) }
     }
 
     /// When the target in hand is passed over.
@@ -343,10 +349,10 @@ impl Edge {
         };
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let Some(leaving) = &mut context.leaving else { return };
-        let has_more = !leaving.ways.is_empty();
+        let has_end = leaving.in_doubt || !leaving.ways.is_empty();
         let exit = leaving.exit.clone();
         if let Some(attempt) = leaving.is_trying(branch) {
-            attempt.patience = has_more.then(|| now + PATIENCE);
+            attempt.patience = has_end.then(|| now + PATIENCE);
         }
         let (token, loop_hash) = (context.branch_token(), context.loop_hash);
         let Some(request) = self.outfit(request, &exit, &flow, &token, loop_hash) else {
@@ -446,17 +452,6 @@ impl Edge {
         if !attempt.heard {
             attempt.heard = response.status != StatusCode::TRYING;
             self.exits.failed.forget(&attempt.target);
-        }
-    }
-
-    /// The target in hand has been silent for too long: the next one is tried beside it.
-    pub(crate) fn on_impatience(&mut self, id: ServerId, now: Instant) {
-        let leaving = self.contexts.get(&id).and_then(|context| context.leaving.as_ref());
-        let Some(attempt) = leaving.and_then(|leaving| leaving.attempt.as_ref()) else { return };
-        let branch = attempt.branch;
-        if attempt.patience.is_some_and(|at| at <= now) {
-            self.pass_over(id, branch, None, now);
-            self.step(id, now, |context, now, out| context.response.orphan(branch, now, out));
         }
     }
 

@@ -403,6 +403,7 @@ impl Edge {
     /// §18.2.2 with RFC 3581 §4: on the flow of the request.
     pub(crate) fn respond(&mut self, id: ServerId, mut response: Response, now: Instant) {
         self.on_answer_to_register(id, &mut response);
+        self.say_when_to_return(id, &mut response);
         self.counters.response(response.status);
         if let Some(context) = self.contexts.get_mut(&id)
             && response.status != StatusCode::TRYING

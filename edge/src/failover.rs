@@ -35,8 +35,12 @@ impl Edge {
 
     /// 503 while no core is reachable; the spread keeps the user agents from coming back as one.
     pub(crate) fn no_core(&self) -> Reject {
-        let spread = self.counters.requests_in() % 8;
-        Reject::new(StatusCode::new(503)).with(Name::RetryAfter, (2 + spread).to_string())
+        Reject::new(StatusCode::new(503)).with(Name::RetryAfter, self.spread())
+    }
+
+    /// Seconds after which who was refused may come again.
+    pub(crate) fn spread(&self) -> String {
+        (2 + self.counters.requests_in() % 8).to_string()
     }
 
     /// A core is gone. What it never answered goes to another core; what already rings may still be answered

@@ -34,7 +34,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use proxy::context::{Options, ResponseContext};
+use proxy::context::{BranchId, Failure, Options, ResponseContext};
 use proxy::target::{Target as Uri, TargetSet};
 use proxy::{branch, record_route, route};
 use sip::{Method, Name, Reject, Request, Response, Scheme, StatusCode};
@@ -171,8 +171,9 @@ impl Edge {
     /// A request of a UA, to one of the next hops.
     pub(crate) fn climb(&mut self, id: ServerId, request: Request, from: Hop, loop_hash: u64, now: Instant) {
         let (Hop::Ua(flow), to_tag) = (from, self.layer.ids().tag()) else { return };
-        let ways = match self.ways_upwards(&request, now) {
-            Ok(ways) => ways,
+        let leaving = match self.ways_upwards(&request, now) {
+            Ok(ways) if self.next_hops.living() == 0 => Leaving::in_doubt(Exit::NextHop(flow), ways),
+            Ok(ways) => Leaving::new(Exit::NextHop(flow), ways),
             Err(reject) => return self.respond(id, reject.response(&request, &to_tag), now),
         };
         let target = Uri::new(request.uri.clone(), 0);
@@ -187,7 +188,7 @@ impl Edge {
             clients: Vec::new(),
             answered: false,
             cancelled: false,
-            leaving: Some(Box::new(Leaving::new(Exit::NextHop(flow), ways))),
+            leaving: Some(Box::new(leaving)),
         };
         self.contexts.insert(id, context);
         self.step(id, now, |context, now, out| context.response.start(TargetSet::one(target), now, out));
@@ -214,7 +215,10 @@ impl Edge {
     /// would say whether it was of use, so it goes to the server of the dialog and to nobody else.
     fn ways_upwards(&self, request: &Request, now: Instant) -> Result<VecDeque<Target>, Reject> {
         let mut named = self.servers_of_dialog(request);
-        let mut others = self.next_hops.ranked(request.call_id());
+        let mut others = match self.next_hops.living() {
+            0 => self.next_hops.doubtful(request.call_id(), now),
+            _ => self.next_hops.ranked(request.call_id()),
+        };
         if named.is_empty() && others.is_empty() {
             return Err(self.no_core());
         }
@@ -234,6 +238,26 @@ impl Edge {
         ways.extend(self.in_turn(others, request, now));
         ways.truncate(egress::MOST_ATTEMPTS);
         Ok(ways)
+    }
+
+    /// RFC 3261 §21.5.4: a server in doubt has not answered in time. What rings there after all is cancelled.
+    pub(crate) fn give_up_branch(&mut self, id: ServerId, branch: BranchId, now: Instant) {
+        if let Some(client) = self.contexts.get(&id).and_then(|context| context.client(branch)) {
+            self.branches.remove(&client);
+            self.give_up(client);
+        }
+        self.step(id, now, |context, now, out| {
+            context.response.on_failure(branch, Failure::Transport, now, out);
+        });
+    }
+
+    /// A 503 of ours when nobody lives says when to come back.
+    pub(crate) fn say_when_to_return(&self, id: ServerId, response: &mut Response) {
+        let leaving = self.contexts.get(&id).and_then(|context| context.leaving.as_ref());
+        let is_ours = response.status.code() == 503 && response.headers.get(Name::RetryAfter).is_none();
+        if is_ours && leaving.is_some_and(|leaving| leaving.in_doubt) {
+            response.headers.append(Name::RetryAfter, self.spread());
+        }
     }
 
     /// Those that a Route leads to, or, inside a dialog, the Request-URI: one that has not record-routed itself is the end of the dialog.

@@ -81,7 +81,8 @@ impl Edge {
         }
     }
 
-    fn give_up(&mut self, client: ClientId) {
+    /// Nobody waits for it any more.
+    pub(crate) fn give_up(&mut self, client: ClientId) {
         if self.silence.given_up.len() < MOST && self.layer.give_up(client) {
             self.silence.given_up.insert(client);
         } else {

@@ -619,6 +619,7 @@ fn who_does_not_answer_options_gets_nothing() {
         stage.servers = BTreeMap::from([(one(), fault), (two(), fault)]);
         stage.wait(8 * SECOND);
         assert_eq!(stage.living, 0, "{fault:?}");
+        stage.wait(10 * SECOND);
         stage.asks(bob(), "REGISTER", "sip:example.com", "c", "");
         assert!(stage.up.is_empty());
         let Some((_, Message::Response(refusal))) = stage.down.pop() else { panic!("no answer") };
@@ -627,7 +628,7 @@ fn who_does_not_answer_options_gets_nothing() {
         stage.wait(40 * SECOND);
         stage.down.clear();
         stage.servers = BTreeMap::from([(one(), Server::Fine), (two(), fault)]);
-        stage.wait(3 * SECOND);
+        stage.wait(5 * SECOND);
         assert_eq!(stage.living, 1, "{fault:?}");
         stage.asks(bob(), "REGISTER", "sip:example.com", &call_for(two()), "");
         let (flow, register) = stage.next_up();
@@ -636,7 +637,7 @@ fn who_does_not_answer_options_gets_nothing() {
         stage.wait(40 * SECOND);
         stage.down.clear();
         stage.servers = BTreeMap::from([(one(), Server::Fine), (two(), Server::Fine)]);
-        stage.wait(3 * SECOND);
+        stage.wait(5 * SECOND);
         assert_eq!(stage.living, 2);
         stage.wait(40 * SECOND);
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip::{Name, Response};
+use transaction::ServerId;
 use transport::Protocol;
 use transport::resolve::Target;
 
@@ -56,6 +57,21 @@ impl Edge {
     pub(super) fn on_target_failed(&mut self, target: &Target, retry_after: Option<Duration>, now: Instant) {
         self.exits.failed.insert(target, retry_after, now);
         self.next_hops.suspect(target, now);
+    }
+
+    /// The target in hand has been silent for too long: the next one is tried beside it.
+    pub(crate) fn on_impatience(&mut self, id: ServerId, now: Instant) {
+        let leaving = self.contexts.get(&id).and_then(|context| context.leaving.as_ref());
+        let Some(attempt) = leaving.and_then(|leaving| leaving.attempt.as_ref()) else { return };
+        let branch = attempt.branch;
+        let is_last = leaving.is_some_and(|leaving| leaving.ways.is_empty());
+        if attempt.patience.is_some_and(|at| at <= now) {
+            self.pass_over(id, branch, None, now);
+            if is_last {
+                return self.give_up_branch(id, branch, now);
+            }
+            self.step(id, now, |context, now, out| context.response.orphan(branch, now, out));
+        }
     }
 }
 

@@ -18,6 +18,10 @@ use super::NextHop;
 
 /// The least time between two questions to a server.
 const GAP: Duration = Duration::from_millis(500);
+/// How long a server that was found silent is tried all the same when nobody else lives: it may only have paused.
+const DOUBT: Duration = Duration::from_secs(10);
+/// Such servers that one request tries: its sender waits for all of them.
+const MOST_DOUBTFUL: usize = 2;
 
 /// All next hops of an edge, as one shard knows them.
 #[derive(Debug, Default)]
@@ -50,6 +54,8 @@ pub(super) struct Group {
 pub(super) struct Server {
     pub(super) target: Target,
     pub(super) is_alive: bool,
+    /// When it was found silent or out of reach, after it had lived.
+    pub(super) silent_since: Option<Instant>,
     /// The flow to it, while it is open.
     pub(super) flow: Option<Flow>,
     /// The OPTIONS that waits for an answer.
@@ -122,6 +128,21 @@ impl NextHops {
         let places = choose::ranked(call_id, candidates);
         let unit = |place: PeerId| self.units.get(usize::try_from(place.0).ok()?);
         places.into_iter().filter_map(unit).flat_map(|unit| unit.servers.iter().cloned()).collect()
+    }
+
+    /// Those that lived a moment ago, in the order in which a Call-ID tries them.
+    pub(super) fn doubtful(&self, call_id: &[u8], now: Instant) -> Vec<Target> {
+        let lately = |server: &&Server| server.silent_since.is_some_and(|since| now < since + DOUBT);
+        let targets: Vec<&Target> = self.servers().filter(lately).map(|server| &server.target).collect();
+        let candidates = targets.iter().zip(0..);
+        let candidates = candidates.map(|(target, place)| Candidate {
+            peer: PeerId(place),
+            name: name_of(target),
+            weight: 1,
+        });
+        let places = choose::ranked(call_id, candidates);
+        let target = |place: PeerId| targets.get(usize::try_from(place.0).ok()?);
+        places.into_iter().filter_map(target).map(|target| (*target).clone()).take(MOST_DOUBTFUL).collect()
     }
 
     /// Those that a URI leads to, the living first.
@@ -222,7 +243,17 @@ fn is_named(target: &Target, uri: &Uri<'_>) -> bool {
 }
 
 impl Server {
+    /// It does not answer, or cannot be reached. Gives whether that is news.
+    pub(super) fn fall_silent(&mut self, now: Instant) -> bool {
+        let is_news = std::mem::take(&mut self.is_alive);
+        if is_news {
+            self.silent_since = Some(now);
+        }
+        is_news
+    }
+
     pub(super) fn new(target: Target, now: Instant) -> Self {
-        Self { target, is_alive: false, flow: None, ping: None, asked: None, due: Some(now) }
+        let due = Some(now);
+        Self { target, is_alive: false, silent_since: None, flow: None, ping: None, asked: None, due }
     }
 }

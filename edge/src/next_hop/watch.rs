@@ -9,6 +9,8 @@
 //!
 //! What a server that dies so has answered with no more than 100 goes to the next one.
 //!
+//! While nobody lives, those are tried for a moment that have fallen silent, since they may only have paused; whoever says 503 is not.
+//!
 //! Every shard watches for itself: nothing is shared, and what an answer is waited for is known where it arrives (the
 //! Call-ID is drawn so that it is at home here). A server that a request has found silent is asked at once and goes to the end of the list
 //! for a while ([`crate::egress`]).
@@ -79,7 +81,7 @@ impl Edge {
             match server.ping.take() {
                 Some(silent) => {
                     self.layer.abandon(silent);
-                    if std::mem::take(&mut server.is_alive) {
+                    if server.fall_silent(now) {
                         lost.push(server.target.clone());
                     }
                     server.due = Some(now + AGAIN);
@@ -158,7 +160,7 @@ impl Edge {
                 server.due = Some(now + PATIENCE);
             }
             _ => {
-                server.is_alive = false;
+                server.fall_silent(now);
                 server.due = Some(now + AGAIN);
             }
         }
@@ -170,21 +172,24 @@ impl Edge {
         if status.is_provisional() {
             return;
         }
-        self.on_ping_over(ping, status.code() != 503, now);
+        self.on_ping_over(ping, Some(status), now);
     }
 
     /// No answer to OPTIONS will come.
     pub(crate) fn on_next_hop_failure(&mut self, ping: ClientId, now: Instant) {
-        self.on_ping_over(ping, false, now);
+        self.on_ping_over(ping, None, now);
     }
 
-    fn on_ping_over(&mut self, ping: ClientId, is_alive: bool, now: Instant) {
+    fn on_ping_over(&mut self, ping: ClientId, answer: Option<StatusCode>, now: Instant) {
         let Some(server) = self.next_hops.servers_mut().find(|server| server.ping == Some(ping)) else {
             return;
         };
         server.ping = None;
-        server.is_alive = is_alive;
-        server.due = Some(now + if is_alive { INTERVAL } else { AGAIN });
+        match answer {
+            Some(status) => (server.is_alive, server.silent_since) = (status.code() != 503, None),
+            None => _ = server.fall_silent(now),
+        }
+        server.due = Some(now + if server.is_alive { INTERVAL } else { AGAIN });
         self.on_next_hops_changed();
     }
 

@@ -1,4 +1,4 @@
-//! Dialogs before registrars of others: with a proxy in front that has closed its stream, and with servers that have failed.
+//! Before registrars of others: dialogs with a proxy in front that has closed its stream, and servers that have failed or pause.
 //! RFC 3261 §12.2, RFC 3263 §4.3, RFC 5658 §5.
 
 use super::*;
@@ -143,4 +143,58 @@ fn a_server_that_an_ack_has_not_reached_is_asked_last() {
     stage.servers.insert(two(), Server::Fine);
     stage.says(alice(), &request("MESSAGE", "sip:bob@example.com", &call_id, "z9hG4bKnext", "", ""));
     assert_eq!(stage.next_up().0.remote, one());
+}
+
+/// RFC 3261 §21.5.4: one pause is no reason to refuse everybody, but nobody waits for long, and a server that says 503 means it.
+#[test]
+fn a_server_that_pauses_is_tried_for_a_moment_if_nobody_else_lives() {
+    for (next_hop, server) in [("sip:10.0.0.1", one()), ("sip:10.0.0.2:5070;transport=tcp", two())] {
+        let mut stage = Stage::with(&[next_hop]);
+        let asks = |stage: &mut Stage, branch: &str| {
+            stage.says(alice(), &request("MESSAGE", "sip:bob@example.com", branch, branch, "", ""));
+        };
+        stage.servers.insert(server, Server::Silent);
+        stage.wait(8 * SECOND);
+        assert_eq!(stage.living, 0);
+        asks(&mut stage, "z9hG4bK1");
+        let (flow, message) = stage.next_up();
+        stage.answer(flow, &message, 200);
+        stage.settle();
+        assert_eq!(stage.statuses(alice()), [200]);
+        asks(&mut stage, "z9hG4bK2");
+        assert_eq!(stage.next_up().0.remote, server);
+        stage.wait(5 * SECOND);
+        assert_eq!(stage.statuses(alice()), [200, 503]);
+        let Some((_, Message::Response(refusal))) = stage.down.pop() else { panic!("no answer") };
+        assert!(refusal.headers.get(Name::RetryAfter).is_some());
+        stage.wait(5 * SECOND);
+        stage.up.clear();
+        asks(&mut stage, "z9hG4bK3");
+        assert_eq!((stage.up.len(), stage.statuses(alice())), (0, vec![200, 503]), "it was no pause");
+
+        let mut stage = Stage::with(&[next_hop]);
+        stage.servers.insert(server, Server::Busy);
+        stage.wait(8 * SECOND);
+        asks(&mut stage, "z9hG4bK1");
+        assert_eq!((stage.up.len(), stage.statuses(alice())), (0, vec![503]));
+    }
+}
+
+/// RFC 3261 §9.1: nobody waits for it any more.
+#[test]
+fn a_call_that_such_a_server_lets_ring_too_late_is_cancelled() {
+    let mut stage = Stage::with(&["sip:10.0.0.1"]);
+    stage.servers.insert(one(), Server::Silent);
+    stage.wait(8 * SECOND);
+    stage.asks(alice(), "INVITE", "sip:bob@example.com", "c", "");
+    let (flow, invite) = stage.next_up();
+    stage.wait(5 * SECOND);
+    assert_eq!(stage.statuses(alice()), [503]);
+    stage.up.clear();
+    stage.answer(flow, &invite, 180);
+    stage.settle();
+    let (to, cancel) = stage.next_up();
+    assert_eq!((to, cancel.method.as_str()), (flow, "CANCEL"));
+    assert_eq!(cancel.top_via().unwrap().branch(), invite.top_via().unwrap().branch());
+    assert_eq!(stage.statuses(alice()), [503]);
 }
