@@ -153,7 +153,7 @@ async fn a_client_that_takes_nothing_does_not_keep_a_core() {
     stuck.write_all(request.as_bytes()).await.unwrap();
     let reader = Follower::start(admins.clone(), 1);
     reader.begun(LIMIT).await.unwrap();
-    // The period of grace is longer.
-    cluster.cores[0].stop(Duration::from_secs(15)).await.unwrap();
+    // Some seconds more than the period of grace.
+    cluster.cores[0].stop(Duration::from_secs(10)).await.unwrap();
     drop(stuck);
 }

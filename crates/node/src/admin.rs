@@ -7,13 +7,14 @@
 //! These need no authentication: the socket belongs on loopback or on a network of the operator. What a tier adds stands
 //! behind a token ([`guarded`]); with a certificate ([`Admin::secured`]) all of it is TLS.
 
-use std::{fmt, future, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt, future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
 };
+use socket2::SockRef;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -28,6 +29,9 @@ mod tls;
 pub use axum::{self, Router};
 pub use guard::guarded;
 pub use problem::Problem;
+
+/// How long a client may take nothing of an answer, or not acknowledge it, before the connection is closed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A bound administration socket.
 pub struct Admin {
@@ -51,6 +55,8 @@ impl Admin {
     pub async fn bind(variable: &str, address: SocketAddr) -> Result<Self, ConfigError> {
         let refused = |error| ConfigError::new(variable, format!("cannot listen on {address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(refused)?;
+        // Whatever is accepted has it from the listener.
+        SockRef::from(&listener).set_tcp_user_timeout(Some(PATIENCE)).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self { listener, address, tls: None })
     }

@@ -113,3 +113,13 @@ async fn readiness_can_be_awaited() {
     link.unready("draining");
     assert!(!readiness.is_ready());
 }
+
+/// Linux closes a connection whose window stays shut for so long, whatever else this side does about it.
+#[tokio::test]
+async fn who_takes_nothing_is_not_kept_for_ever() {
+    let admin = Admin::bind("EDGE_ADMIN", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (client, accepted) = tokio::join!(TcpStream::connect(admin.address()), admin.listener.accept());
+    let socket = accepted.unwrap().0;
+    assert_eq!(SockRef::from(&socket).tcp_user_timeout().unwrap(), Some(PATIENCE));
+    drop(client);
+}
