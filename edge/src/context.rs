@@ -44,6 +44,28 @@ impl Core {
 }
 
 impl Context {
+    /// A request that came just now and has no attempt yet. Where attempts go is its `hop` or what is `leaving`.
+    pub(crate) fn new(
+        response: ResponseContext,
+        from: Hop,
+        loop_hash: u64,
+        origin: String,
+        now: Instant,
+    ) -> Self {
+        Self {
+            response,
+            from,
+            hop: None,
+            loop_hash,
+            since: now,
+            origin,
+            clients: Vec::new(),
+            answered: false,
+            cancelled: false,
+            leaving: None,
+        }
+    }
+
     /// The branch of the next attempt. RFC 3263 §4.3: every attempt has one of its own.
     pub(crate) fn branch_token(&self) -> String {
         match self.clients.len() {

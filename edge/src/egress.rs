@@ -198,17 +198,10 @@ impl Edge {
         };
         let to_tag = self.layer.ids().tag();
         let options = Options { keep_503: true, keep_430: true, ..Options::default() };
+        let response = ResponseContext::new(request, to_tag, options);
         let context = Context {
-            response: ResponseContext::new(request, to_tag, options),
-            from,
-            hop: None,
-            loop_hash,
-            since: now,
-            origin: self.layer.ids().branch(),
-            clients: Vec::new(),
-            answered: false,
-            cancelled: false,
             leaving: Some(Box::new(Leaving::new(exit, VecDeque::new()))),
+            ..Context::new(response, from, loop_hash, self.layer.ids().branch(), now)
         };
         self.contexts.insert(id, context);
         self.counters.egress += 1;

@@ -303,18 +303,9 @@ impl Edge {
         let options = Options { keep_503: true, keep_430, ..Options::default() };
         let mut response = ResponseContext::new(request, to_tag, options);
         response.start(TargetSet::one(target), now, &mut self.actions);
-        let origin = self.layer.ids().branch();
         let context = Context {
-            response,
-            from,
             hop: Some(hop),
-            loop_hash,
-            since: now,
-            origin,
-            clients: Vec::new(),
-            answered: false,
-            cancelled: false,
-            leaving: None,
+            ..Context::new(response, from, loop_hash, self.layer.ids().branch(), now)
         };
         self.contexts.insert(id, context);
         self.source = match from {

@@ -178,17 +178,10 @@ impl Edge {
         };
         let target = Uri::new(request.uri.clone(), 0);
         let options = Options { keep_503: true, ..Options::default() };
+        let response = ResponseContext::new(request, to_tag, options);
         let context = Context {
-            response: ResponseContext::new(request, to_tag, options),
-            from,
-            hop: None,
-            loop_hash,
-            since: now,
-            origin: self.layer.ids().branch(),
-            clients: Vec::new(),
-            answered: false,
-            cancelled: false,
             leaving: Some(Box::new(leaving)),
+            ..Context::new(response, from, loop_hash, self.layer.ids().branch(), now)
         };
         self.contexts.insert(id, context);
         self.step(id, now, |context, now, out| context.response.start(TargetSet::one(target), now, out));
