@@ -2,28 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod program;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::Duration;
 
 use transport::Flow;
 use transport::token::Keys;
 
+use self::program::{PATIENCE, Program};
+
 /// Keys as the file has them: 32 octets 1, 2 and 3 in base64.
 const ONE: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const TWO: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
-/// Nothing here takes so long.
-const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running edge without cores, in a folder of its own, and a phone.
+/// A running edge and a phone.
 struct Bench {
-    process: Child,
-    log: Receiver<String>,
-    folder: tempfile::TempDir,
+    program: Program,
     edge: SocketAddr,
     phone: UdpSocket,
     number: u32,
@@ -33,31 +28,20 @@ impl Bench {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("keys"), ONE).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_edge-proxy"))
-            .current_dir(folder.path())
-            .env_clear()
-            .env("EDGE_ADMIN", "127.0.0.1:0")
-            .env("EDGE_LISTEN", "udp:127.0.0.1:0")
-            .env("EDGE_FLOW_KEYS_FILE", "keys")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        let (line, log) = channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|it| line.send(it)));
-        let edge = says(&log, "listening listener=udp:").parse().unwrap();
-        says(&log, "edge is up");
+        let settings = [("EDGE_LISTEN", "udp:127.0.0.1:0"), ("EDGE_FLOW_KEYS_FILE", "keys")];
+        let program = Program::start(folder, &settings);
+        let edge = program.says("listening listener=udp:").parse().unwrap();
+        program.says("edge is up");
         let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { process, log, folder, edge, phone, number: 0 }
+        Self { program, edge, phone, number: 0 }
     }
 
     /// Writes the file and asks the edge to read it, up to the line with `words`; gives what follows them there.
     fn change(&mut self, keys: &str, words: &str) -> String {
-        fs::write(self.folder.path().join("keys"), keys).unwrap();
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
-        says(&self.log, words)
+        fs::write(self.program.folder.path().join("keys"), keys).unwrap();
+        self.program.reload();
+        self.program.says(words)
     }
 
     /// The status of a request with a token of `key` in its Route: 503 when it is taken, since there is no core.
@@ -82,26 +66,6 @@ impl Bench {
                 return text["SIP/2.0 ".len()..][..3].parse().unwrap();
             }
         }
-    }
-}
-
-/// Waits for the line of the log with `words` and gives what follows them there.
-fn says(log: &Receiver<String>, words: &str) -> String {
-    let mut seen = Vec::new();
-    loop {
-        let line = log.recv_timeout(PATIENCE);
-        let line = line.unwrap_or_else(|error| panic!("{error}: {words} is not in {seen:?}"));
-        if let Some((_, rest)) = line.split_once(words) {
-            return rest.trim().to_owned();
-        }
-        seen.push(line);
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -2,26 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod program;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-const HOST: &str = "sip.example.com";
-/// Nothing here takes so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+use self::program::{PATIENCE, Program};
 
-/// A running edge without cores, in a folder of its own, with certificates of an authority that the phones trust.
+const HOST: &str = "sip.example.com";
+
+/// A running edge with certificates of an authority that the phones trust.
 struct Edge {
-    process: Child,
-    log: BufReader<ChildStderr>,
-    folder: tempfile::TempDir,
+    program: Program,
     issuer: Issuer<'static, KeyPair>,
     phones: Arc<ClientConfig>,
 }
@@ -35,31 +33,9 @@ impl Edge {
         let issuer = Issuer::new(params, key);
         let folder = tempfile::tempdir().unwrap();
         issue(&issuer, &folder);
-        let mut process = Command::new(env!("CARGO_BIN_EXE_edge-proxy"))
-            .current_dir(folder.path())
-            .env_clear()
-            .env("EDGE_ADMIN", "127.0.0.1:0")
-            .env("EDGE_LISTEN", listen)
-            .env("EDGE_TLS_CERT", "edge.pem")
-            .env("EDGE_TLS_KEY", "edge-key.pem")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
-        Self { process, log, folder, issuer, phones }
-    }
-
-    /// Reads the log up to the line with `words` and gives what follows them there.
-    fn says(&mut self, words: &str) -> String {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "{words} is not in {seen}");
-            if let Some((_, rest)) = line.split_once(words) {
-                return rest.trim().to_owned();
-            }
-            seen.push_str(&line);
-        }
+        let certificate = [("EDGE_TLS_CERT", "edge.pem"), ("EDGE_TLS_KEY", "edge-key.pem")];
+        let settings = [&[("EDGE_LISTEN", listen)][..], &certificate].concat();
+        Self { program: Program::start(folder, &settings), issuer, phones }
     }
 
     fn connect(&self, addr: &str) -> Phone {
@@ -68,18 +44,6 @@ impl Edge {
         let host = ServerName::try_from(HOST).unwrap();
         let tls = ClientConnection::new(Arc::clone(&self.phones), host).unwrap();
         StreamOwned::new(tls, socket)
-    }
-
-    fn hang_up(&self) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
-    }
-}
-
-impl Drop for Edge {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -141,23 +105,23 @@ fn ask(phone: &mut Phone, number: u32) {
 
 #[test]
 fn sighup_renews_the_certificate_and_keeps_the_flows() {
-    let mut edge = Edge::start("tls:127.0.0.1:0");
-    let addr = edge.says("listening listener=tls:");
-    edge.says("edge is up");
+    let edge = Edge::start("tls:127.0.0.1:0");
+    let addr = edge.program.says("listening listener=tls:");
+    edge.program.says("edge is up");
     let mut old = edge.connect(&addr);
     ask(&mut old, 1);
 
-    let fresh = issue(&edge.issuer, &edge.folder);
+    let fresh = issue(&edge.issuer, &edge.program.folder);
     assert_ne!(shown(&old), fresh);
-    edge.hang_up();
-    edge.says("certificates are read again");
+    edge.program.reload();
+    edge.program.says("certificates are read again");
     let mut new = edge.connect(&addr);
     ask(&mut new, 2);
     assert_eq!(shown(&new), fresh);
 
-    fs::write(edge.folder.path().join("edge-key.pem"), "nothing").unwrap();
-    edge.hang_up();
-    let error = edge.says("EDGE_TLS_KEY: edge-key.pem: ");
+    fs::write(edge.program.folder.path().join("edge-key.pem"), "nothing").unwrap();
+    edge.program.reload();
+    let error = edge.program.says("EDGE_TLS_KEY: edge-key.pem: ");
     assert!(error.ends_with("the old certificates stay in use"), "{error}");
     let mut newest = edge.connect(&addr);
     ask(&mut newest, 3);
@@ -167,9 +131,9 @@ fn sighup_renews_the_certificate_and_keeps_the_flows() {
 
 #[test]
 fn a_browser_registers_over_secure_websocket() {
-    let mut edge = Edge::start("wss:127.0.0.1:0");
-    let addr = edge.says("listening listener=wss:");
-    edge.says("edge is up");
+    let edge = Edge::start("wss:127.0.0.1:0");
+    let addr = edge.program.says("listening listener=wss:");
+    edge.program.says("edge is up");
     let mut phone = edge.connect(&addr);
     let upgrade = format!(
         "GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
