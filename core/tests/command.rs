@@ -3,17 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod fixture;
+mod program;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command};
 
 use location::{Credentials, Database, Directory, LocationStore, Save, User};
 use registrar::{Binding, Record, UnixTime};
 use sip::Aor;
 use tempfile::TempDir;
+
+use self::program::{Ended, run};
 
 /// A host with a database that nobody has used yet.
 struct Host {
@@ -34,17 +37,8 @@ impl Host {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_core-registrar"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("CORE_DATABASE_URL", self.database_url())
-            .env("CORE_DOMAINS", "example.com,example.net")
-            .current_dir(self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+        let domains = "example.com,example.net";
+        program::command(self.folder.path(), &self.database_url(), domains, arguments)
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Ended {
@@ -63,14 +57,6 @@ impl Host {
     }
 }
 
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 impl Ended {
     /// It did what it was asked to and had nothing else to say.
     #[track_caller]
@@ -85,15 +71,6 @@ impl Ended {
         assert!(self.err.contains(why), "{self:?}");
         assert_eq!((self.err.lines().count(), self.err.ends_with('\n')), (1, true), "{self:?}");
     }
-}
-
-fn run(command: &mut Command, input: &str) -> Ended {
-    let mut child = command.spawn().unwrap();
-    // A command that refuses before it reads closes the pipe.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    Ended { code: status.code(), out, err }
 }
 
 fn with_runtime<T>(future: impl Future<Output = T>) -> T {

@@ -3,8 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod program;
+
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use location::{Credentials, Database, Directory, User};
@@ -12,6 +13,8 @@ use node::clock;
 use sip::digest::{Algorithm, ha1};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tempfile::TempDir;
+
+use self::program::Ended;
 
 /// Where the other system's tables are, and where users go to.
 struct Host {
@@ -47,22 +50,8 @@ impl Host {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Ended {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_core-registrar"))
-            .args(arguments)
-            .env_clear()
-            .env("CORE_DATABASE_URL", &self.target)
-            .env("CORE_DOMAINS", "example.com")
-            .env("RUST_LOG", "off")
-            .current_dir(self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-        let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        Ended { code: status.code(), out, err }
+        let mut command = program::command(self.folder.path(), &self.target, "example.com", arguments);
+        program::run(command.env("RUST_LOG", "off"), input)
     }
 
     async fn credentials(&self, name: &str, realm: &str) -> Option<Credentials> {
@@ -72,13 +61,6 @@ impl Host {
         database.close().await;
         found
     }
-}
-
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
 }
 
 impl Ended {
