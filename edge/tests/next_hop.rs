@@ -24,9 +24,12 @@ use transport::{Flow, Listen, Protocol};
 mod believing;
 #[path = "next_hop/dialogs.rs"]
 mod dialogs;
+#[path = "next_hop/servers.rs"]
+mod servers;
 
 const SECOND: Duration = Duration::from_secs(1);
 const EDGE: &str = "192.0.2.1:5060";
+
 /// How a server behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Server {
@@ -230,6 +233,12 @@ impl Stage {
         self.says(flow, &request(method, uri, call_id, "z9hG4bKua1", "", extra));
     }
 
+    /// Bob's message of this number: its Call-ID and branch are its own.
+    fn message(&mut self, number: u32) {
+        let (call_id, branch) = (format!("c{number}"), format!("z9hG4bK{number}"));
+        self.says(bob(), &request("MESSAGE", "sip:x@example.com", &call_id, &branch, "", ""));
+    }
+
     fn next_up(&mut self) -> (Flow, Request) {
         assert!(!self.up.is_empty(), "nothing has reached a server; phones: {:?}", self.down);
         self.up.remove(0)
@@ -251,6 +260,17 @@ impl Stage {
             Message::Request(_) => None,
         });
         responses.filter(|status| *status != 100).collect()
+    }
+
+    /// The flow on which the edge talks to a server.
+    fn flow_of(&mut self, server: SocketAddr) -> Flow {
+        let call_id = call_for(server);
+        self.asks(bob(), "MESSAGE", "sip:x@example.com", &call_id, "");
+        let (flow, request) = self.next_up();
+        self.answer(flow, &request, 200);
+        self.settle();
+        self.down.clear();
+        flow
     }
 }
 
@@ -329,59 +349,6 @@ fn the_flow_of_a_registration_is_kept() {
     assert_eq!((registration.flow, registration.contacts[0].expires), (alice(), 600));
 }
 
-/// RFC 3263 §4.2: a name with a port has addresses and no order; without one its servers have the order of SRV.
-#[test]
-fn servers_of_one_name_share_the_load_or_stand_in_for_each_other() {
-    for (next_hop, shared) in [("sip:two.example.net:5060", true), ("sip:two.example.net", false)] {
-        let mut stage = Stage::with(&[next_hop]);
-        assert_eq!(stage.living, 2, "both are watched");
-        let mut seen = BTreeMap::<SocketAddr, usize>::new();
-        for number in 0..40 {
-            let text = request(
-                "MESSAGE",
-                "sip:x@example.com",
-                &format!("c{number}"),
-                &format!("z9hG4bK{number}"),
-                "",
-                "",
-            );
-            stage.says(bob(), &text);
-            *seen.entry(stage.next_up().0.remote).or_default() += 1;
-        }
-        assert_eq!(seen.len(), if shared { 2 } else { 1 }, "{seen:?}");
-        assert!(seen.contains_key(&one()));
-        stage.servers.insert(one(), Server::Silent);
-        stage.wait(8 * SECOND);
-        stage.up.clear();
-        stage.asks(alice(), "MESSAGE", "sip:x@example.com", "other", "");
-        assert_eq!(stage.next_up().0.remote, two(), "{next_hop}");
-    }
-}
-
-/// What the DNS says is looked up again; while it says nothing, everything stays as it is.
-#[test]
-fn a_name_may_move() {
-    let mut stage = Stage::with(&["sip:two.example.net:5060"]);
-    stage.names.clear();
-    stage.wait(40 * SECOND);
-    assert_eq!(stage.living, 2);
-    stage.names.insert("two.example.net", vec![two()]);
-    stage.wait(40 * SECOND);
-    assert_eq!(stage.living, 1);
-    for number in 0..10 {
-        let text = request(
-            "MESSAGE",
-            "sip:x@example.com",
-            &format!("c{number}"),
-            &format!("z9hG4bK{number}"),
-            "",
-            "",
-        );
-        stage.says(bob(), &text);
-        assert_eq!(stage.next_up().0.remote, two());
-    }
-}
-
 /// RFC 3327 §5.2: the Path of a proxy in front stays below ours, and the UA is not behind us (RFC 5626 §5.1: no `ob`).
 #[test]
 fn the_path_of_a_trusted_peer_stays_below_ours() {
@@ -426,64 +393,6 @@ fn a_request_with_our_path_goes_down_its_flow() {
     }
 }
 
-/// RFC 3261 §12.2, §16.4: whoever of the two begins.
-#[test]
-fn requests_within_a_dialog_find_their_way_in_both_directions() {
-    let mut stage = Stage::new();
-    let call_id = call_for(one());
-    stage.asks(alice(), "INVITE", "sip:bob@example.com", &call_id, "");
-    let (up, invite) = stage.next_up();
-    let token = keys().mint(&alice());
-    let recorded = values(&invite, Name::RecordRoute);
-    assert_eq!(
-        recorded,
-        [format!("<sip:in.{token}@{EDGE};lr>"), format!("<sip:{token}@sip.example.com;transport=tcp;lr>"),]
-    );
-    stage.answer(up, &invite, 200);
-    stage.settle();
-    assert_eq!(stage.statuses(alice()), [200]);
-    // The registrar has record-routed itself; the caller has the list turned round.
-    let mut list = vec!["<sip:10.0.0.1;lr>".to_owned()];
-    list.extend(recorded.clone());
-    list.reverse();
-    for method in ["ACK", "BYE"] {
-        let text = request(method, "sip:bob@10.9.9.9", &call_id, "z9hG4bKua2", ";tag=b", &routes(&list));
-        stage.says(alice(), &text);
-        let (to, request) = stage.next_up();
-        assert_eq!((to.remote, request.method.as_str()), (one(), method));
-        assert_eq!(values(&request, Name::Route), ["<sip:10.0.0.1;lr>"], "{method}");
-        assert_eq!(request.uri, "sip:bob@10.9.9.9");
-    }
-    // The callee's requests come from the registrar, which has taken itself off.
-    let text = request("BYE", "sip:alice@10.1.1.1", &call_id, "z9hG4bKr", ";tag=a2", &routes(&recorded));
-    stage.says(registrar(), &text);
-    let (to, bye) = stage.next_down();
-    assert_eq!(to, alice());
-    assert!(values(&bye, Name::Route).is_empty());
-}
-
-/// The registrar of the dialog is asked, whatever the Call-ID says: by its Record-Route, or as the end of the dialog.
-#[test]
-fn the_server_of_the_dialog_goes_first() {
-    let token = keys().mint(&alice());
-    let own = format!(
-        "Route: <sip:{token}@sip.example.com;transport=tcp;lr>\r\nRoute: <sip:in.{token}@{EDGE};lr>\r\n"
-    );
-    for other in [one(), two()] {
-        let home = if other == one() { two() } else { one() };
-        for (uri, route) in [
-            ("sip:bob@10.9.9.9".to_owned(), format!("Route: <sip:{other};lr>\r\n")),
-            (format!("sip:asterisk@{other}"), String::new()),
-        ] {
-            let mut stage = Stage::new();
-            let text =
-                request("BYE", &uri, &call_for(home), "z9hG4bKua2", ";tag=b", &format!("{own}{route}"));
-            stage.says(alice(), &text);
-            assert_eq!(stage.next_up().0.remote, other, "{uri} {route}");
-        }
-    }
-}
-
 /// A token is no licence to get past the registrar, except for whom the UA has a dialog with.
 #[test]
 fn strangers_do_not_begin_anything_past_the_registrar() {
@@ -504,23 +413,6 @@ fn strangers_do_not_begin_anything_past_the_registrar() {
     let forged = format!("Route: <sip:in.{}@{EDGE};lr>\r\n", Keys::random([8; 32]).mint(&bob()));
     stage.says(registrar(), &request("INVITE", "sip:bob@x", "d", "z9hG4bKs3", "", &forged));
     assert_eq!(stage.statuses(registrar()), [403]);
-}
-
-/// A registrar that stays out of the dialog leaves the entries of both UAs side by side.
-#[test]
-fn two_phones_of_this_edge_without_anybody_between() {
-    let (a, b) = (keys().mint(&alice()), keys().mint(&bob()));
-    let pair = |token: &str, transport: &str| {
-        [format!("<sip:{token}@sip.example.com{transport};lr>"), format!("<sip:in.{token}@{EDGE};lr>")]
-    };
-    let (out, back) = (pair(&a, ";transport=tcp"), pair(&b, ""));
-    let list = [out[0].clone(), out[1].clone(), back[1].clone(), back[0].clone()];
-    let mut stage = Stage::new();
-    stage.says(alice(), &request("BYE", "sip:bob@10.2.2.2", "c", "z9hG4bKua2", ";tag=b", &routes(&list)));
-    let (to, bye) = stage.next_down();
-    assert_eq!(to, bob());
-    assert!(values(&bye, Name::Route).is_empty());
-    assert!(stage.up.is_empty());
 }
 
 /// RFC 5626 §5.3.1, and what the pings have found out: no INVITE waits 32 s for a phone that is gone.
@@ -552,97 +444,6 @@ fn a_flow_that_is_gone_is_430() {
     assert_eq!(stage.heard, [bob()], "the other shards hear of it, once");
 }
 
-/// RFC 3263 §4.3: a 503, a failed transport, silence. Every attempt has a branch of its own.
-#[test]
-fn another_server_takes_what_one_does_not() {
-    for home in [one(), two()] {
-        let other = if home == one() { two() } else { one() };
-        let call_id = call_for(home);
-        for fault in [Server::Busy, Server::Silent, Server::Closed] {
-            let mut stage = Stage::new();
-            stage.servers.insert(home, fault);
-            if fault == Server::Closed {
-                let flow = stage.flow_of(home);
-                stage.asks(alice(), "INVITE", "sip:bob@example.com", &call_id, "");
-                stage.give(Input::FlowDown(flow));
-            } else {
-                stage.asks(alice(), "INVITE", "sip:bob@example.com", &call_id, "");
-            }
-            stage.wait(5 * SECOND);
-            stage.up.retain(|(_, request)| request.method == Method::Invite);
-            let attempts: Vec<SocketAddr> = stage.up.iter().map(|(flow, _)| flow.remote).collect();
-            assert_eq!(attempts, [home, other], "{fault:?}");
-            let branch = |at: usize| stage.up[at].1.top_via().unwrap().branch().unwrap().to_owned();
-            assert_ne!(branch(0), branch(1));
-            let (flow, invite) = stage.up.remove(1);
-            assert_eq!(values(&invite, Name::RecordRoute).len(), 2, "each copy has one pair");
-            stage.answer(flow, &invite, 200);
-            stage.settle();
-            assert_eq!(stage.statuses(alice()), [200], "{fault:?}");
-        }
-    }
-}
-
-/// Every refusal makes its server suspect: it is asked twice a second, and not once for each.
-#[test]
-fn a_server_that_refuses_everything_is_not_asked_all_the_time() {
-    let mut stage = Stage::new();
-    stage.wait(7 * SECOND);
-    let before = stage.pings.len();
-    let mut refused = 0;
-    for number in 0..40 {
-        let branch = format!("z9hG4bKua{number}");
-        stage.says(alice(), &request("INVITE", "sip:bob@example.com", "c", &branch, "", ""));
-        while let Some((flow, invite)) = stage.up.pop() {
-            if invite.method == Method::Ack {
-                continue;
-            }
-            refused += 1;
-            stage.answer(flow, &invite, 503);
-            stage.settle();
-        }
-        stage.wait(SECOND / 20);
-    }
-    assert_eq!((refused, stage.living), (80, 2), "each of them refuses every call, and answers OPTIONS well");
-    let asked = |server| stage.pings[before..].iter().filter(|to| **to == server).count();
-    for server in [one(), two()] {
-        assert!((3..=5).contains(&asked(server)), "{} in two seconds", asked(server));
-    }
-}
-
-/// What does not live is not asked, and what lives again is.
-#[test]
-fn who_does_not_answer_options_gets_nothing() {
-    let mut stage = Stage::new();
-    assert_eq!(stage.living, 2);
-    for fault in [Server::Silent, Server::Busy, Server::Closed] {
-        stage.servers = BTreeMap::from([(one(), fault), (two(), fault)]);
-        stage.wait(8 * SECOND);
-        assert_eq!(stage.living, 0, "{fault:?}");
-        stage.wait(10 * SECOND);
-        stage.asks(bob(), "REGISTER", "sip:example.com", "c", "");
-        assert!(stage.up.is_empty());
-        let Some((_, Message::Response(refusal))) = stage.down.pop() else { panic!("no answer") };
-        assert_eq!(refusal.status.code(), 503);
-        assert!(refusal.headers.get(Name::RetryAfter).is_some());
-        stage.wait(40 * SECOND);
-        stage.down.clear();
-        stage.servers = BTreeMap::from([(one(), Server::Fine), (two(), fault)]);
-        stage.wait(5 * SECOND);
-        assert_eq!(stage.living, 1, "{fault:?}");
-        stage.asks(bob(), "REGISTER", "sip:example.com", &call_for(two()), "");
-        let (flow, register) = stage.next_up();
-        assert_eq!(flow.remote, one());
-        stage.answer(flow, &register, 200);
-        stage.wait(40 * SECOND);
-        stage.down.clear();
-        stage.servers = BTreeMap::from([(one(), Server::Fine), (two(), Server::Fine)]);
-        stage.wait(5 * SECOND);
-        assert_eq!(stage.living, 2);
-        stage.wait(40 * SECOND);
-    }
-}
-
 /// RFC 3261 §9.1, §16.10: by the way of the INVITE; and one that is cancelled is not tried again.
 #[test]
 fn a_call_that_is_given_up_is_given_up_at_the_registrar() {
@@ -670,70 +471,4 @@ fn options_of_a_registrar_are_answered_here() {
     let text = request("INVITE", "sip:bob@example.com", "d", "z9hG4bKr2", "", "");
     stage.says(registrar(), &text);
     assert_eq!(stage.statuses(registrar()), [200, 403], "it must not come back to where it came from");
-}
-
-/// RFC 3261 §26.2.2.
-#[test]
-fn a_sips_request_needs_tls_up_there() {
-    let mut stage = Stage::new();
-    stage.asks(alice(), "INVITE", "sips:bob@example.com", "c", "");
-    assert_eq!(stage.statuses(alice()), [480]);
-    let mut stage = Stage::with(&["sip:10.0.0.1", "sips:10.0.0.2:5070"]);
-    stage.asks(alice(), "INVITE", "sips:bob@example.com", "c", "");
-    let (flow, _) = stage.next_up();
-    assert_eq!((flow.protocol, flow.remote), (Protocol::Tls, two()));
-}
-
-/// RFC 3261 §18.1.1.
-#[test]
-fn what_is_large_goes_over_tcp_where_there_is_tcp() {
-    for has_tcp in [true, false] {
-        let mut stage = Stage::with(&["sip:10.0.0.1"]);
-        if !has_tcp {
-            stage.servers.insert(one(), Server::Closed);
-        }
-        let extra = format!("X-Long: {}\r\n", "x".repeat(1_200));
-        stage.asks(alice(), "MESSAGE", "sip:bob@example.com", "c", &extra);
-        let (flow, _) = stage.next_up();
-        assert_eq!(flow.protocol == Protocol::Tcp, has_tcp);
-    }
-}
-
-/// An edge that names itself would send everything to itself.
-#[test]
-fn this_edge_is_no_next_hop_of_its_own() {
-    let stage = Stage::with(&["sip:192.0.2.1:5060;transport=tcp"]);
-    assert_eq!(stage.living, 0);
-}
-
-/// Requests are shared by Call-ID, and each Call-ID stays where it is (a challenge is answered to who made it).
-#[test]
-fn a_call_id_has_one_server() {
-    let mut stage = Stage::new();
-    let mut seen = BTreeMap::<IpAddr, usize>::new();
-    for number in 0..100 {
-        let call_id = format!("call-{number}");
-        let mut servers = Vec::new();
-        for turn in 0..2 {
-            let branch = format!("z9hG4bK{number}-{turn}");
-            stage.says(bob(), &request("REGISTER", "sip:example.com", &call_id, &branch, "", ""));
-            servers.push(stage.next_up().0.remote.ip());
-        }
-        assert_eq!(servers[0], servers[1]);
-        *seen.entry(servers[0]).or_default() += 1;
-    }
-    assert!(seen.len() == 2 && seen.values().all(|share| (30..=70).contains(share)), "{seen:?}");
-}
-
-impl Stage {
-    /// The flow on which the edge talks to a server.
-    fn flow_of(&mut self, server: SocketAddr) -> Flow {
-        let call_id = call_for(server);
-        self.asks(bob(), "MESSAGE", "sip:x@example.com", &call_id, "");
-        let (flow, request) = self.next_up();
-        self.answer(flow, &request, 200);
-        self.settle();
-        self.down.clear();
-        flow
-    }
 }

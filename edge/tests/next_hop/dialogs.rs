@@ -1,7 +1,60 @@
-//! Before registrars of others: dialogs with a proxy in front that has closed its stream, and servers that have failed or pause.
+//! Before registrars of others: requests within dialogs, dialogs with a proxy in front that has closed its stream, and servers that have failed or pause.
 //! RFC 3261 §12.2, RFC 3263 §4.3, RFC 5658 §5.
 
 use super::*;
+
+/// RFC 3261 §12.2, §16.4: whoever of the two begins.
+#[test]
+fn requests_within_a_dialog_find_their_way_in_both_directions() {
+    let mut stage = Stage::new();
+    let call_id = call_for(one());
+    stage.asks(alice(), "INVITE", "sip:bob@example.com", &call_id, "");
+    let (up, invite) = stage.next_up();
+    let token = keys().mint(&alice());
+    let recorded = values(&invite, Name::RecordRoute);
+    assert_eq!(
+        recorded,
+        [format!("<sip:in.{token}@{EDGE};lr>"), format!("<sip:{token}@sip.example.com;transport=tcp;lr>"),]
+    );
+    stage.answer(up, &invite, 200);
+    stage.settle();
+    assert_eq!(stage.statuses(alice()), [200]);
+    // The registrar has record-routed itself; the caller has the list turned round.
+    let mut list = vec!["<sip:10.0.0.1;lr>".to_owned()];
+    list.extend(recorded.clone());
+    list.reverse();
+    for method in ["ACK", "BYE"] {
+        let text = request(method, "sip:bob@10.9.9.9", &call_id, "z9hG4bKua2", ";tag=b", &routes(&list));
+        stage.says(alice(), &text);
+        let (to, request) = stage.next_up();
+        assert_eq!((to.remote, request.method.as_str()), (one(), method));
+        assert_eq!(values(&request, Name::Route), ["<sip:10.0.0.1;lr>"], "{method}");
+        assert_eq!(request.uri, "sip:bob@10.9.9.9");
+    }
+    // The callee's requests come from the registrar, which has taken itself off.
+    let text = request("BYE", "sip:alice@10.1.1.1", &call_id, "z9hG4bKr", ";tag=a2", &routes(&recorded));
+    stage.says(registrar(), &text);
+    let (to, bye) = stage.next_down();
+    assert_eq!(to, alice());
+    assert!(values(&bye, Name::Route).is_empty());
+}
+
+/// A registrar that stays out of the dialog leaves the entries of both UAs side by side.
+#[test]
+fn two_phones_of_this_edge_without_anybody_between() {
+    let (a, b) = (keys().mint(&alice()), keys().mint(&bob()));
+    let pair = |token: &str, transport: &str| {
+        [format!("<sip:{token}@sip.example.com{transport};lr>"), format!("<sip:in.{token}@{EDGE};lr>")]
+    };
+    let (out, back) = (pair(&a, ";transport=tcp"), pair(&b, ""));
+    let list = [out[0].clone(), out[1].clone(), back[1].clone(), back[0].clone()];
+    let mut stage = Stage::new();
+    stage.says(alice(), &request("BYE", "sip:bob@10.2.2.2", "c", "z9hG4bKua2", ";tag=b", &routes(&list)));
+    let (to, bye) = stage.next_down();
+    assert_eq!(to, bob());
+    assert!(values(&bye, Name::Route).is_empty());
+    assert!(stage.up.is_empty());
+}
 
 /// The proxy in front is reached where its Route says, and the dialog that begins so has both our entries, as any other has.
 #[test]
